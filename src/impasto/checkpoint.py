@@ -1,0 +1,163 @@
+"""One file to use a trained network: weights and a readable header, in safetensors, never pickle."""
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from impasto.networks import TransformerNet
+
+FORMAT_VERSION = 1
+HEADER_KEY = "impasto"  # safetensors metadata maps strings to strings: one key, one JSON text
+MAX_BYTES = 1 << 30  # 1 GiB: the largest network here is a quarter of it
+NETWORKS: dict[str, type[nn.Module]] = {"TransformerNet": TransformerNet}
+
+
+class CheckpointError(ValueError):
+    """A file that is no checkpoint, is damaged, or is of another kind than asked for."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says of itself.
+
+    Args:
+        task: What the network does: ``stylization``.
+        network: Name of the network's class, one of ``NETWORKS``.
+        arguments: What the class is built with.
+        styles: Names of the paintings it paints like.
+        step: Optimisation steps behind it.
+        data: What it was trained on, in words.
+        losses: Validation losses reached, by name.
+        licence: Who may do what, and who is to be credited.
+        format_version: Of this header.
+    """
+
+    task: str
+    network: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    styles: list[str] = field(default_factory=list)
+    step: int = 0
+    data: str = ""
+    losses: dict[str, float] = field(default_factory=dict)
+    licence: str = ""
+    format_version: int = FORMAT_VERSION
+
+
+def save_checkpoint(
+    path: Path, network: nn.Module, header: Header, dtype: torch.dtype | None = None
+) -> None:
+    """Write a network and its header, atomically: the file is whole or it is the former one.
+
+    Args:
+        path: Where to, ending in ``.safetensors``.
+        network: One of ``NETWORKS``.
+        header: What to say of it.
+        dtype: Precision to keep the weights in; ``None`` keeps their own. ``torch.float16`` halves
+            the file at no visible loss.
+    """
+    weights = {
+        name: weight.detach().to("cpu", dtype).contiguous()
+        for name, weight in network.state_dict().items()
+    }
+    write_atomically(path, save(weights, {HEADER_KEY: json.dumps(asdict(header))}))
+
+
+def load_checkpoint(path: Path) -> tuple[nn.Module, Header]:
+    """Read a network, ready for inference on the CPU, in float32.
+
+    Args:
+        path: A file that ``save_checkpoint`` wrote.
+
+    Returns:
+        The network in evaluation mode, and the header.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        CheckpointError: If the file is no checkpoint of impasto, is damaged or from a newer version.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"No checkpoint at {path}: a file ending in .safetensors is needed.")
+    if path.stat().st_size > MAX_BYTES:
+        raise CheckpointError(f"{path} is larger than {MAX_BYTES >> 20} MiB: not a checkpoint.")
+    header, weights = _read(path)
+    network = _build(path, header)
+    _fill(path, network, weights)
+    return network.eval().requires_grad_(False), header
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file beside its place, then move it there: a reader never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is no safetensors file, or is damaged: {error}.") from None
+    if HEADER_KEY not in metadata:
+        raise CheckpointError(
+            f"{path} holds weights but no impasto header: train with `python train.py`, "
+            f"which writes network.safetensors."
+        )
+    return _parse_header(path, metadata[HEADER_KEY]), weights
+
+
+def _parse_header(path: Path, text: str) -> Header:
+    try:
+        values = json.loads(text)
+        version = values["format_version"]
+        if version > FORMAT_VERSION:
+            raise CheckpointError(
+                f"{path} has format version {version}, this impasto reads up to {FORMAT_VERSION}: "
+                f"upgrade impasto."
+            )
+        known = {f.name for f in fields(Header)}
+        return Header(**{name: value for name, value in values.items() if name in known})
+    except (TypeError, KeyError, json.JSONDecodeError):
+        raise CheckpointError(f"{path} has a damaged header: {text[:80]!r}.") from None
+
+
+def _build(path: Path, header: Header) -> nn.Module:
+    if header.network not in NETWORKS:
+        raise CheckpointError(
+            f"{path} holds the network {header.network!r}; known here are {', '.join(NETWORKS)}."
+        )
+    try:
+        with torch.device("meta"):
+            return NETWORKS[header.network](**header.arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} has arguments that do not fit: {error}") from None
+
+
+def _fill(path: Path, network: nn.Module, weights: dict[str, Tensor]) -> None:
+    try:
+        network.load_state_dict(
+            {name: weight.float() for name, weight in weights.items()}, assign=True
+        )
+    except RuntimeError as error:
+        message = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise CheckpointError(f"{path} has weights that do not fit its header: {message}") from None

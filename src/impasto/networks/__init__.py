@@ -1,0 +1,5 @@
+"""Feed-forward image networks: images in [0, 1] in and out."""
+
+from impasto.networks.transformer import TransformerNet
+
+__all__ = ["TransformerNet"]

@@ -1,0 +1,112 @@
+"""Small typed blocks of feed-forward image networks."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """Normalise every channel of every image by its own mean and variance, then scale and shift.
+
+    No running statistics: training and inference compute the same thing.
+
+    Source:
+        Ulyanov et al. 2016, https://arxiv.org/abs/1607.08022
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__(num_channels, affine=True, track_running_stats=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise ``(N, C, H, W)`` features; a single position (1x1) becomes the shift itself."""
+        return F.instance_norm(features, weight=self.weight, bias=self.bias, eps=self.eps)
+
+
+class ReflectConv(nn.Conv2d):
+    """Convolution with reflection padding of half its kernel: ``ceil(size / stride)`` stays.
+
+    Zero padding would leave a visible frame around the painting.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            padding_mode="reflect",
+        )
+
+
+class ConvNormReLU(nn.Sequential):
+    """Convolution, instance norm, ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
+        super().__init__(
+            ReflectConv(in_channels, out_channels, kernel_size, stride),
+            InstanceNorm(out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around which the features pass unchanged; no ReLU after the sum.
+
+    Source:
+        Johnson et al. 2016, supplementary material, https://arxiv.org/abs/1603.08155
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            ConvNormReLU(num_channels, num_channels, kernel_size=3),
+            ReflectConv(num_channels, num_channels, kernel_size=3),
+            InstanceNorm(num_channels),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Add what the body finds to ``(N, C, H, W)`` features."""
+        return features + self.body(features)
+
+
+class UpsampleConv(nn.Sequential):
+    """Nearest-neighbour upsampling by two, then convolution: no checkerboard.
+
+    Source:
+        Odena et al. 2016, https://distill.pub/2016/deconv-checkerboard
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Upsample(scale_factor=2, mode="nearest"),
+            ConvNormReLU(in_channels, out_channels, kernel_size=3),
+        )
+
+
+def reflect_to_multiple(images: Tensor, multiple: int, minimum: int) -> Tensor:
+    """Extend images at the bottom and right by mirroring, to sides a network can take.
+
+    Unlike ``F.pad(mode="reflect")`` it mirrors again and again, so a single pixel can be extended.
+
+    Args:
+        images: Any tensor of shape ``(N, C, H, W)``.
+        multiple: What both sides become a multiple of.
+        minimum: The least side, itself such a multiple.
+
+    Returns:
+        Images of shape ``(N, C, H', W')``; the very same tensor where nothing is missing.
+    """
+    for dim in (2, 3):
+        size = images.shape[dim]
+        wanted = max(minimum, -(-size // multiple) * multiple)
+        if wanted > size:
+            images = images.index_select(dim, _mirrored_positions(size, wanted, images.device))
+    return images
+
+
+def _mirrored_positions(size: int, wanted: int, device: torch.device) -> Tensor:
+    """0, 1, ..., size-1, size-2, ..., 1, 0, 1, ... up to ``wanted`` positions."""
+    period = max(2 * size - 2, 1)
+    position = torch.arange(wanted, device=device) % period
+    return torch.minimum(position, period - position) if size > 1 else position
