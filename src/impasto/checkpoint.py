@@ -1,8 +1,6 @@
 """One file to use a trained network: weights and a readable header, in safetensors, never pickle."""
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from impasto.files import write_atomically
 from impasto.networks import TransformerNet
 
 FORMAT_VERSION = 1
@@ -84,31 +83,15 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, Header]:
         CheckpointError: If the file is no checkpoint of impasto, is damaged or from a newer version.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"No checkpoint at {path}: a file ending in .safetensors is needed.")
+        raise FileNotFoundError(
+            f"No checkpoint at {path}: a file ending in .safetensors is needed."
+        )
     if path.stat().st_size > MAX_BYTES:
         raise CheckpointError(f"{path} is larger than {MAX_BYTES >> 20} MiB: not a checkpoint.")
     header, weights = _read(path)
     network = _build(path, header)
     _fill(path, network, weights)
     return network.eval().requires_grad_(False), header
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file beside its place, then move it there: a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:

@@ -1,0 +1,6 @@
+"""Train fast feed-forward image networks with perceptual losses, and run them in milliseconds."""
+
+from impasto.images import load_image, save_image
+from impasto.inference import Stylizer
+
+__all__ = ["Stylizer", "load_image", "save_image"]

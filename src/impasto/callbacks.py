@@ -1,0 +1,208 @@
+"""What happens beside the optimisation: pictures, speed, the file to use, stopping in good order."""
+
+import logging
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from torch import Tensor
+
+from impasto.checkpoint import Header, save_checkpoint
+from impasto.images import image_grid, save_image
+
+log = logging.getLogger(__name__)
+
+
+class Previews(Callback):
+    """Shows a grid of held-out photos above their paintings at every validation.
+
+    In TensorBoard as ``preview``, and in the run's folder as ``preview.png``.
+
+    Args:
+        folder: The run's.
+        style: The painting, shape ``(1, 3, H, W)``, shown once as ``style``.
+        num_photos: How many of the first held-out photos.
+    """
+
+    def __init__(self, folder: Path, style: Tensor, num_photos: int = 4) -> None:
+        self.folder = folder
+        self.style = style
+        self.num_photos = num_photos
+        self.rows: list[tuple[Tensor, Tensor]] = []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the style."""
+        if trainer.is_global_zero and trainer.logger is not None:
+            trainer.logger.experiment.add_image("style", self.style[0], trainer.global_step)
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Tensor,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Paint the first photos as they come by."""
+        missing = self.num_photos - sum(len(photos) for photos, _ in self.rows)
+        if missing > 0:
+            photos = batch[:missing]
+            self.rows.append((photos.cpu(), pl_module(photos).cpu()))
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the grid."""
+        photos, painted = (torch.cat(column) for column in zip(*self.rows, strict=True))
+        self.rows = []
+        if trainer.is_global_zero:
+            grid = image_grid([photos, painted])
+            save_image(grid[None], self.folder / "preview.png")
+            if trainer.logger is not None:
+                trainer.logger.experiment.add_image("preview", grid, trainer.global_step)
+
+
+class Export(Callback):
+    """Keeps ``network.safetensors``: the network with the lowest validation loss so far.
+
+    Args:
+        path: Of the file.
+        header: What is known of the network before training.
+    """
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self.path = path
+        self.header = header
+        self.best = float("inf")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the file if no former validation was as good."""
+        losses = {
+            name: round(float(value), 6)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("val/")
+        }
+        if losses["val/total"] < self.best:
+            self.best = losses["val/total"]
+            self._write(trainer, pl_module, losses)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave a network even if no validation ever gave a finite loss."""
+        if self.best == float("inf"):
+            self._write(trainer, pl_module, {})
+
+    def state_dict(self) -> dict[str, float]:
+        """The best loss so far."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Go on from the best loss so far."""
+        self.best = state_dict["best"]
+
+    def _write(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, losses: dict[str, float]
+    ) -> None:
+        if trainer.is_global_zero:
+            header = replace(self.header, step=trainer.global_step, losses=losses)
+            save_checkpoint(self.path, pl_module.network, header)
+
+
+class Throughput(Callback):
+    """Logs ``images_per_second`` (shown in the progress bar) and ``gpu_memory_mib``.
+
+    Args:
+        window: Steps over which to average.
+    """
+
+    def __init__(self, window: int = 10) -> None:
+        self.window = window
+        self.images = 0
+        self.since = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._restart()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Tensor,
+        batch_idx: int,
+    ) -> None:
+        """Log at the end of every window."""
+        self.images += len(batch) * trainer.world_size
+        if (batch_idx + 1) % self.window == 0:
+            speed = self.images / (time.perf_counter() - self.since)
+            pl_module.log("images_per_second", speed, prog_bar=True)
+            if pl_module.device.type == "cuda":
+                used = torch.cuda.max_memory_allocated() / 2**20
+                pl_module.log("gpu_memory_mib", used)
+            self._restart()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the time of validation out."""
+        self._restart()
+
+    def _restart(self) -> None:
+        self.images, self.since = 0, time.perf_counter()
+
+
+class StopOnSignal(Callback):
+    """Ctrl-C or SIGTERM ends training after the current step, validated and saved.
+
+    A second one ends it at once.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.former: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the signals over."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self.received = number
+            self._give_back()
+            log.warning("Stopping after this step, saving; once more to stop at once.")
+
+        self.former = {number: signal.signal(number, stop) for number in self.SIGNALS}
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Tensor,
+        batch_idx: int,
+    ) -> None:
+        """Ask the trainer to stop."""
+        if self.received is not None:
+            trainer.should_stop = True
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        for number, handler in self.former.items():
+            signal.signal(number, handler)
+        self.former = {}
+
+
+class ProgressBar(TQDMProgressBar):
+    """Steps done, time left, images per second and the loss; silent validation."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """Leave out Lightning's version number of the run."""
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics

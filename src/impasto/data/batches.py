@@ -1,0 +1,146 @@
+"""Samples and batches, in an order that a resumed run continues.
+
+Position is the running number of a training sample in the whole run. Every training set here is
+endless, and its sample at a position depends on the seed and that position alone: a run that goes
+on at step k starts at position k * batch_size and sees the very same samples, bit for bit.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+MAX_DEFAULT_WORKERS = 8  # they feed any one device, and leave room to others on large machines
+
+
+class Skipped(NamedTuple):
+    """A file that cannot be read.
+
+    Args:
+        path: Of the file.
+        reason: Why, in a few words.
+    """
+
+    path: str
+    reason: str
+
+
+class Sample(NamedTuple):
+    """One picture, and what was passed over to get it.
+
+    Args:
+        image: RGB, uint8, shape ``(3, S, S)``.
+        skipped: Files that could not be read and that this picture stands in for.
+    """
+
+    image: Tensor
+    skipped: tuple[Skipped, ...] = ()
+
+
+class Batch(NamedTuple):
+    """Several pictures on their way from a worker to the device.
+
+    Args:
+        images: RGB, uint8, shape ``(N, 3, S, S)``, channels last.
+        skipped: Of all samples.
+    """
+
+    images: Tensor
+    skipped: tuple[Skipped, ...]
+
+
+class PhotoSource(Protocol):
+    """Where photos come from.
+
+    Args:
+        train: Endless: any position from 0 up gives a sample.
+        val: The held-out photos, always the same; has a length.
+    """
+
+    train: Dataset[Sample]
+    val: Dataset[Sample]
+
+
+class PositionSampler(Sampler[int]):
+    """Counts positions, from wherever training stands.
+
+    Args:
+        stop: Positions in the whole run.
+        start: Tells the first position, asked anew for every pass.
+    """
+
+    def __init__(self, stop: int, start: Callable[[], int]) -> None:
+        self.stop = stop
+        self.start = start
+
+    def __len__(self) -> int:
+        # Of the whole run: Lightning adds the steps before a resumption to its own count.
+        return self.stop
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start(), self.stop))
+
+
+class TrainLoader(DataLoader[Any]):
+    """Loads one run's batches as a single pass, from wherever training stands.
+
+    Args:
+        dataset: Endless, see ``PhotoSource.train``.
+        sampler: Of positions.
+        **options: Of ``torch.utils.data.DataLoader``.
+    """
+
+    sampler: PositionSampler
+
+    def __init__(self, dataset: Dataset[Sample], sampler: PositionSampler, **options: Any) -> None:
+        super().__init__(dataset, sampler=sampler, **options)
+
+    def state_dict(self) -> dict[str, int]:
+        """Tell where training stands; with this method Lightning knows the loader to resume."""
+        return {"position": self.sampler.start()}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Do nothing: the position follows from the trainer's own count of batches."""
+
+
+class Remembered(Dataset[Sample]):
+    """Keeps every sample in memory once it was read; for the few held-out ones.
+
+    Args:
+        dataset: Has a length.
+    """
+
+    def __init__(self, dataset: Dataset[Sample]) -> None:
+        self.dataset = dataset
+        self._samples: dict[int, Sample] = {}
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> Sample:
+        if index not in self._samples:
+            self._samples[index] = self.dataset[index]
+        return self._samples[index]
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Gather samples in a batch, channels last, with a single copy."""
+    images = torch.stack([sample.image.permute(1, 2, 0) for sample in samples])
+    skipped = tuple(file for sample in samples for file in sample.skipped)
+    return Batch(images.permute(0, 3, 1, 2), skipped)
+
+
+def default_num_workers() -> int:
+    """Processes to load with: one per core this process may use, at most 8."""
+    if hasattr(os, "sched_getaffinity"):  # Linux: containers and job queues give fewer cores
+        return min(MAX_DEFAULT_WORKERS, len(os.sched_getaffinity(0)))
+    return min(MAX_DEFAULT_WORKERS, os.cpu_count() or 1)
+
+
+def ignore_interrupts(worker: int) -> None:
+    """Leave Ctrl-C to the main process, which ends its workers without their tracebacks."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

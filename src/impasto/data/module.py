@@ -1,0 +1,136 @@
+"""Photos on their way into training: loaders, conversion on the device, resumption, bad files."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from impasto.data.batches import (
+    Batch,
+    PhotoSource,
+    PositionSampler,
+    Remembered,
+    Sample,
+    Skipped,
+    TrainLoader,
+    collate,
+    default_num_workers,
+    ignore_interrupts,
+)
+
+log = logging.getLogger(__name__)
+
+PREFETCHED_BATCHES = 4  # per worker; batches are small and photos differ in how long they take
+
+
+class ImageDataModule(LightningDataModule):
+    """Feeds photos to training, as float32 RGB in [0, 1], shape ``(N, 3, S, S)``, channels last.
+
+    One run is one pass of ``trainer.max_steps`` batches over the endless training set, so the
+    progress bar foresees its end, and a resumed run goes on with the very sample that comes next.
+
+    Args:
+        source: Makes the photos, such as ``FolderPhotos``.
+        batch_size: Photos per step.
+        num_workers: Processes that load; ``None`` takes one per core up to 8, 0 loads in this one.
+        **options: Of ``source``, such as ``path``, ``image_size`` and ``seed``.
+
+    Raises:
+        ValueError: If ``batch_size`` is below 1 or ``num_workers`` negative, and what ``source``
+            raises.
+    """
+
+    def __init__(
+        self,
+        source: Callable[..., PhotoSource],
+        batch_size: int = 4,
+        num_workers: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or (num_workers or 0) < 0:
+            raise ValueError(
+                f"batch_size must be at least 1 and num_workers at least 0, "
+                f"got {batch_size} and {num_workers}."
+            )
+        self.source = source(**options)
+        self.batch_size = batch_size
+        self.num_workers = default_num_workers() if num_workers is None else num_workers
+        self._skipped: set[str] = set()
+
+    @property
+    def num_skipped(self) -> int:
+        """Files met so far that cannot be read."""
+        return len(self._skipped)
+
+    def setup(self, stage: str) -> None:
+        """Read one sample here, so that hopeless data fails here and not in a worker."""
+        if stage == "fit":
+            self._report(self.source.train[0].skipped)
+
+    def train_dataloader(self) -> TrainLoader:
+        """Load the whole run, from where the trainer stands."""
+        sampler = PositionSampler(self._num_batches() * self.batch_size, self._position)
+        return TrainLoader(
+            self.source.train,
+            sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            prefetch_factor=PREFETCHED_BATCHES if self.num_workers else None,
+            worker_init_fn=ignore_interrupts,
+            **self._loading(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Load the held-out photos, in this process: they are few, and stay in memory."""
+        return DataLoader(Remembered(self.source.val), **self._loading())
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Tensor:
+        """Turn bytes into the package's one kind of image; here, where the device does it."""
+        self._report(batch.skipped)
+        return batch.images.to(torch.float32, memory_format=torch.channels_last) / 255
+
+    def _loading(self) -> dict[str, Any]:
+        return {
+            "batch_size": self.batch_size,
+            "collate_fn": collate,
+            "pin_memory": torch.cuda.is_available(),
+            # Of its own: every pass draws a number, which would change the chance of the training.
+            "generator": torch.Generator(),
+        }
+
+    def _num_batches(self) -> int:
+        assert self.trainer is not None
+        num_devices = self.trainer.world_size
+        if num_devices > 1:
+            raise ValueError(f"Training runs on one device, got {num_devices}: set devices=1.")
+        if self.trainer.max_steps > 0:
+            return self.trainer.max_steps
+        if isinstance(self.trainer.limit_train_batches, int):
+            return self.trainer.limit_train_batches
+        raise ValueError("The length of the run is not known: set trainer.max_steps.")
+
+    def _position(self) -> int:
+        """Count the samples trained on so far, over all resumptions.
+
+        ``processed`` is right wherever a checkpoint was written: it rises between a step and
+        ``on_train_batch_end``, and a step that was interrupted does not count.
+        """
+        assert self.trainer is not None
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress.total
+        return progress.processed * self.batch_size  # type: ignore[attr-defined]
+
+    def _report(self, skipped: tuple[Skipped, ...]) -> None:
+        for path, reason in skipped:
+            if path not in self._skipped:
+                self._skipped.add(path)
+                log.warning(
+                    "Skipping %s, which cannot be read (%s); %d so far.",
+                    path,
+                    reason,
+                    self.num_skipped,
+                )

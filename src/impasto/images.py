@@ -1,0 +1,223 @@
+"""Pictures as tensors: float32 RGB in [0, 1], shape (N, 3, H, W), and back."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from impasto.pictures import (
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_QUALITY,
+    IMAGE_SUFFIXES,
+    SAVED_SUFFIXES,
+    list_images,
+    open_picture,
+    save_picture,
+)
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "DEFAULT_QUALITY",
+    "IMAGE_SUFFIXES",
+    "SAVED_SUFFIXES",
+    "image_grid",
+    "list_images",
+    "load_image",
+    "open_picture",
+    "resize_short_side",
+    "save_image",
+    "save_picture",
+    "split_alpha",
+    "to_picture",
+    "to_tensor",
+]
+
+MID_GREY = 0.5
+
+
+def load_image(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Tensor:
+    """Read a picture file, upright and in sRGB; see ``open_picture``.
+
+    Args:
+        path: A picture file.
+        max_pixels: Largest width times height accepted.
+
+    Returns:
+        RGB in [0, 1], shape ``(1, 3, H, W)``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no picture, is damaged, or has more than ``max_pixels``.
+    """
+    return to_tensor(open_picture(path, max_pixels))
+
+
+def save_image(image: Tensor, path: Path, quality: int = DEFAULT_QUALITY) -> None:
+    """Write one image in the format of the path's suffix, atomically; see ``save_picture``.
+
+    Args:
+        image: RGB in [0, 1], shape ``(1, 3, H, W)`` or ``(3, H, W)``.
+        path: Where to; missing folders are made.
+        quality: Of JPEG, WebP and AVIF, 1 to 100.
+
+    Raises:
+        ValueError: If the shape, the suffix or ``quality`` is not allowed.
+        OSError: If the file cannot be written.
+    """
+    save_picture(to_picture(image), path, quality)
+
+
+def to_tensor(picture: Image.Image) -> Tensor:
+    """Turn a picture of any mode into RGB; what its transparency hides becomes the mean colour.
+
+    Args:
+        picture: Of any mode. 16-bit grey keeps its precision. Floats (mode F) are taken as [0, 1],
+            or as [0, 255], which is what Pillow's own conversions give, where any exceeds 1.
+
+    Returns:
+        RGB in [0, 1], shape ``(1, 3, H, W)``.
+    """
+    return split_alpha(picture)[0]
+
+
+def split_alpha(picture: Image.Image) -> tuple[Tensor, Tensor | None]:
+    """Take a picture apart into colour and opacity.
+
+    What lies under an opacity of exactly 0 is arbitrary (often black) and would bleed into the
+    painting: it is replaced by the mean of the visible colours, or mid-grey where nothing is
+    visible. Colours under any higher opacity are seen, and stay.
+
+    Args:
+        picture: Of any mode.
+
+    Returns:
+        RGB in [0, 1], shape ``(1, 3, H, W)``, and opacity in [0, 1], shape ``(1, 1, H, W)``;
+        ``None`` for the latter where the whole picture is opaque.
+    """
+    if picture.mode in ("F", "I") or picture.mode.startswith("I;16"):
+        return _deep_grey(picture).expand(-1, 3, -1, -1).contiguous(), None
+    if not picture.has_transparency_data:
+        return _from_bytes(picture.convert("RGB")), None
+    if picture.mode == "La":  # Pillow converts it to nothing else
+        picture = picture.convert("LA")
+    rgba = _from_bytes(picture.convert("RGBA"))
+    rgb, alpha = rgba[:, :3].contiguous(), rgba[:, 3:].contiguous()
+    if bool((alpha == 1).all()):
+        return rgb, None
+    return _cover_hidden(rgb, alpha), alpha
+
+
+def to_picture(image: Tensor, alpha: Tensor | None = None) -> Image.Image:
+    """Turn one image into a picture of 8 bits, rounded, with values outside [0, 1] clamped.
+
+    Args:
+        image: RGB in [0, 1], shape ``(1, 3, H, W)`` or ``(3, H, W)``, any float type and device.
+        alpha: Opacity in [0, 1], shape ``(1, 1, H, W)`` or ``(1, H, W)``.
+
+    Returns:
+        A picture of mode RGB, or RGBA where ``alpha`` is given.
+
+    Raises:
+        ValueError: If the shapes are not these, or ``image`` holds integers.
+    """
+    channels = [_single(image, 3, "image")]
+    if alpha is not None:
+        channels.append(_single(alpha, 1, "alpha").to(channels[0].device))
+        if alpha.shape[-2:] != image.shape[-2:]:
+            raise ValueError(
+                f"image and alpha must be of one size, got {tuple(image.shape[-2:])} "
+                f"and {tuple(alpha.shape[-2:])} (height, width)."
+            )
+    levels = torch.cat([(c.clamp(0, 1) * 255).round().to(torch.uint8) for c in channels])
+    return Image.fromarray(levels.permute(1, 2, 0).contiguous().cpu().numpy())
+
+
+def resize_short_side(image: Tensor, size: int) -> Tensor:
+    """Resize so that the shorter side has ``size`` pixels, without aliasing, in proportion.
+
+    Args:
+        image: Of shape ``(N, C, H, W)``, any range.
+        size: Pixels of the shorter side, at least 1.
+
+    Returns:
+        Of shape ``(N, C, H', W')``; the very same tensor where nothing changes.
+
+    Raises:
+        ValueError: If ``size`` is below 1.
+    """
+    if size < 1:
+        raise ValueError(f"size must be at least 1 pixel, got {size}.")
+    height, width = image.shape[-2:]
+    scale = size / min(height, width)
+    target = (max(1, round(height * scale)), max(1, round(width * scale)))
+    if target == (height, width):
+        return image
+    return F.interpolate(image, target, mode="bilinear", align_corners=False, antialias=True)
+
+
+def image_grid(
+    batches: Sequence[Tensor], columns: int | None = None, padding: int = 4, background: float = 1.0
+) -> Tensor:
+    """Lay images out in rows, to look at them together.
+
+    Args:
+        batches: Images in [0, 1], each of shape ``(N, 3, H, W)``, all of one H and W. They fill the
+            grid one after the other.
+        columns: Images in a row; by default as many as the first batch has, so that every batch is
+            a row of its own.
+        padding: Pixels between images and around them.
+        background: Grey level of padding and empty places, in [0, 1].
+
+    Returns:
+        One image in [0, 1], shape ``(3, H', W')``.
+    """
+    images = torch.cat(list(batches))
+    columns = columns or len(batches[0])
+    rows = -(-len(images) // columns)
+    height, width = (size + padding for size in images.shape[-2:])
+    grid = images.new_full((3, rows * height + padding, columns * width + padding), background)
+    for index, image in enumerate(images):
+        top = index // columns * height + padding
+        left = index % columns * width + padding
+        grid[:, top : top + image.shape[1], left : left + image.shape[2]] = image
+    return grid
+
+
+def _from_bytes(picture: Image.Image) -> Tensor:
+    levels = torch.from_numpy(np.array(picture))  # (H, W, C), 0 to 255
+    planes = levels.permute(2, 0, 1)[None]
+    return planes.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+
+def _deep_grey(picture: Image.Image) -> Tensor:
+    """Grey in [0, 1], shape (1, 1, H, W), of modes that Pillow would clip at 255."""
+    levels = torch.from_numpy(np.array(picture).astype(np.float32))[None, None]
+    if picture.mode == "F":
+        levels = levels.nan_to_num(0, 1, 0)
+        return (levels / 255 if levels.max() > 1 else levels).clamp(0, 1)
+    return (levels / 65535).clamp(0, 1)  # mode I holds 16-bit files too
+
+
+def _cover_hidden(rgb: Tensor, alpha: Tensor) -> Tensor:
+    weight = alpha.sum()
+    if weight == 0:
+        return torch.full_like(rgb, MID_GREY)
+    mean = (rgb * alpha).sum((2, 3), keepdim=True) / weight
+    return torch.where(alpha > 0, rgb, mean)
+
+
+def _single(image: Tensor, num_channels: int, name: str) -> Tensor:
+    shape = tuple(image.shape)
+    planes = image[0] if image.ndim == 4 and len(image) == 1 else image
+    if planes.ndim != 3 or planes.shape[0] != num_channels or planes.numel() == 0:
+        raise ValueError(
+            f"{name} must be of shape (1, {num_channels}, H, W) or ({num_channels}, H, W), "
+            f"got {shape}."
+        )
+    if not image.is_floating_point():
+        raise ValueError(f"{name} must hold floats in [0, 1], got {image.dtype}: divide by 255.")
+    return planes.detach().float()

@@ -1,0 +1,5 @@
+"""Run trained networks, without anything that trains them."""
+
+from impasto.inference.stylizer import Stylizer
+
+__all__ = ["Stylizer"]

@@ -1,0 +1,199 @@
+"""Picture files: list them, open them upright and in sRGB, save them whole or not at all."""
+
+import io
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from impasto.files import write_atomically
+
+DEFAULT_MAX_PIXELS = 200_000_000  # the largest phone cameras take 200 megapixels
+DEFAULT_QUALITY = 95
+FULL_COLOUR_QUALITY = 90  # from here on JPEG and AVIF keep colour at full resolution (4:4:4)
+
+Image.init()
+# Not rasters (EPS would run Ghostscript, WMF needs Windows), or stubs without a decoder.
+_NOT_RASTER = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}
+_OPENED_FORMATS = tuple(sorted(Image.OPEN.keys() - _NOT_RASTER))
+_SAVED_FORMATS = {"AVIF", "BMP", "JPEG", "PNG", "TIFF", "WEBP"} & Image.SAVE.keys()
+_FORMATS = Image.registered_extensions()  # format by suffix
+IMAGE_SUFFIXES = frozenset(s for s, name in _FORMATS.items() if name in _OPENED_FORMATS)
+SAVED_SUFFIXES = frozenset(s for s, name in _FORMATS.items() if name in _SAVED_FORMATS)
+
+_pillow_settings = threading.Lock()
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Find the pictures in a folder and below, by suffix, passing over hidden files and folders.
+
+    Args:
+        folder: Where to look; links to other folders are not followed.
+
+    Returns:
+        Paths that start with ``folder``, sorted.
+
+    Raises:
+        FileNotFoundError: If ``folder`` is no folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"No folder at {folder}: a folder with pictures is needed.")
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """Open and decode a whole picture, turned upright and converted to sRGB.
+
+    The orientation is the one EXIF tells. An embedded colour profile is applied; a damaged one, or
+    one of a picture with more than 8 bits, is ignored. Of an animation it is the first frame.
+
+    Args:
+        path: A picture file; what it holds counts, not its suffix.
+        max_pixels: Largest width times height; the header is asked before anything is decoded.
+
+    Returns:
+        A picture of whatever mode the file has.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no picture, is damaged, or has more than ``max_pixels``.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"No picture at {path}.")
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file: a picture file is needed.")
+    try:
+        with path.open("rb") as file:
+            with _pillow_limited_to(max_pixels):
+                picture = Image.open(file, formats=_OPENED_FORMATS)
+            picture.load()
+            return _to_srgb(_upright(picture))
+    except Image.DecompressionBombError as error:
+        reason = str(error).split(",")[0]
+        raise ValueError(
+            f"{path} is too large ({reason}): make it smaller, or raise max_pixels."
+        ) from None
+    except Exception as error:  # hostile files make Pillow raise more than a dozen types
+        raise ValueError(
+            f"{path} cannot be read as a picture ({_reason(error)}): save it again as PNG or JPEG."
+        ) from None
+
+
+def save_picture(picture: Image.Image, path: Path, quality: int = DEFAULT_QUALITY) -> None:
+    """Write a picture in the format of the path's suffix, atomically.
+
+    JPEG knows no transparency: there the picture is laid on white.
+
+    Args:
+        picture: Of any mode that converts to RGB.
+        path: Where to; missing folders are made.
+        quality: Of JPEG, WebP and AVIF, 1 to 100; 90 and more keep JPEG's colour unreduced.
+
+    Raises:
+        ValueError: If the suffix is of no format that can be saved, ``quality`` is out of range, or
+            the picture is too large for the format.
+        OSError: If the file cannot be written; a former one is left as it was.
+    """
+    path = Path(path)
+    format_name = _saved_format(path)
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality must be from 1 to 100, got {quality}.")
+    if picture.mode not in ("L", "RGB", "RGBA"):
+        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    if picture.mode == "RGBA" and format_name == "JPEG":
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture).convert("RGB")
+    encoded = io.BytesIO()
+    try:
+        picture.save(encoded, format_name, **_save_arguments(format_name, quality))
+    except (OSError, ValueError) as error:  # WebP stops at 16383 pixels a side, JPEG at 65500
+        width, height = picture.size
+        raise ValueError(
+            f"{path} cannot be saved: {format_name} does not take {width} x {height} pixels "
+            f"({error}); PNG does."
+        ) from None
+    write_atomically(path, encoded.getvalue())
+
+
+@contextmanager
+def _pillow_limited_to(max_pixels: int) -> Iterator[None]:
+    """Make Pillow refuse larger headers, with its global limit changed for a moment only."""
+    with _pillow_settings, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of half the limit, of odd but harmless metadata
+        former = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]  # refuses at twice this
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = former
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "of no known format"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # damaged EXIF is no reason to refuse a photo
+        return picture.copy()
+
+
+def _to_srgb(picture: Image.Image) -> Image.Image:
+    profile = picture.info.pop("icc_profile", None)
+    if not profile:
+        return picture
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if ImageCms.getProfileDescription(source).startswith("sRGB"):
+            return picture  # converting would only round
+        alpha = None
+        if picture.has_transparency_data:
+            alpha = picture.convert("RGBA").getchannel("A")
+        plain_mode = {"LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB"}
+        converted = ImageCms.profileToProfile(
+            picture.convert(plain_mode.get(picture.mode, picture.mode)),
+            source,
+            ImageCms.createProfile("sRGB"),
+            renderingIntent=ImageCms.Intent.PERCEPTUAL,
+            outputMode="RGB",
+        )
+    except Exception:  # damaged, of another colour space, or Pillow built without it
+        return picture
+    assert converted is not None  # it is None only where the conversion is in place
+    converted.info.clear()
+    if alpha is not None:
+        converted.putalpha(alpha)
+    return converted
+
+
+def _saved_format(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in SAVED_SUFFIXES:
+        raise ValueError(
+            f"{path} cannot be saved: its suffix is {suffix or 'missing'}, "
+            f"allowed are {', '.join(sorted(SAVED_SUFFIXES))}."
+        )
+    return _FORMATS[suffix]
+
+
+def _save_arguments(format_name: str, quality: int) -> dict[str, Any]:
+    subsampling = "4:4:4" if quality >= FULL_COLOUR_QUALITY else "4:2:0"
+    return {
+        "AVIF": {"quality": quality, "subsampling": subsampling},
+        "JPEG": {"quality": quality, "subsampling": subsampling},
+        "WEBP": {"quality": quality},
+    }.get(format_name, {})

@@ -1,0 +1,28 @@
+"""Which number format a machine computes natively."""
+
+import torch
+
+
+def half_dtype(device_type: str) -> torch.dtype | None:
+    """The half precision to train and to compute features in, or ``None`` where it gains nothing.
+
+    bfloat16 has the range of float32, so that no loss scaling is needed. Emulated, it is slower.
+
+    Args:
+        device_type: ``cpu``, ``cuda`` or any other of PyTorch's.
+    """
+    if device_type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device_type == "cpu":
+        native = _cpu_computes_bf16()
+    else:
+        native = False
+    return torch.bfloat16 if native else None
+
+
+def _cpu_computes_bf16() -> bool:
+    """Whether the processor multiplies bfloat16: AVX512-BF16 or AMX on x86, BF16 on Arm."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.12
+    return any(
+        capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16")
+    )

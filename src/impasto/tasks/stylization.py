@@ -1,0 +1,89 @@
+"""Training a style: one network learns to paint every photo like one painting."""
+
+import math
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from impasto.losses import PerceptualLoss
+
+
+class Stylization(pl.LightningModule):
+    """A transformer network, its perceptual loss, and how it is optimised.
+
+    Args:
+        network: Photos to paintings, both RGB in [0, 1], shape ``(N, 3, H, W)``.
+        loss: What to minimise.
+        learning_rate: Of Adam, at its highest.
+        warmup_steps: Steps over which the rate rises from zero.
+        schedule: ``cosine`` falls to zero at the last step; ``constant`` is the paper's.
+        compile: Whether to compile the whole step: faster on a GPU after a minute of waiting.
+
+    Raises:
+        ValueError: If the schedule is unknown.
+    """
+
+    # The loss network is not saved: it is frozen, and many times larger than what is trained.
+    strict_loading = False
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: PerceptualLoss,
+        learning_rate: float = 1e-3,
+        warmup_steps: int = 0,
+        schedule: str = "constant",
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        if schedule not in ("cosine", "constant"):
+            raise ValueError(f"No schedule {schedule!r}: choose cosine or constant.")
+        self.network = network.to(memory_format=torch.channels_last)
+        self.loss = loss
+        self.learning_rate = learning_rate
+        self.warmup_steps = warmup_steps
+        self.schedule = schedule
+        self.losses = torch.compile(self._losses) if compile else self._losses
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Paint photos: RGB in [0, 1], shape ``(N, 3, H, W)``, in and out, float32."""
+        return self.network(photos).float()
+
+    def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
+        """Compute the loss of one batch of photos, and log its parts as ``train/...``."""
+        parts = self.losses(photos)
+        self.log_dict({f"train/{name}": part.detach() for name, part in parts.items()})
+        return parts["total"]
+
+    def validation_step(self, photos: Tensor, batch_idx: int) -> None:
+        """Log the parts of the same loss on held-out photos as ``val/...``."""
+        parts = self._losses(photos)
+        self.log_dict({f"val/{name}": part for name, part in parts.items()}, batch_size=len(photos))
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[dict[str, object]]]:
+        """Adam over the network's weights, its rate set at every step."""
+        optimizer = Adam(self.network.parameters(), lr=self.learning_rate)
+        scheduler = LambdaLR(optimizer, self._rate)
+        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        """Leave the loss network out."""
+        state = checkpoint["state_dict"]
+        assert isinstance(state, dict)
+        checkpoint["state_dict"] = {
+            name: weight for name, weight in state.items() if not name.startswith("loss.")
+        }
+
+    def _losses(self, photos: Tensor) -> dict[str, Tensor]:
+        return self.loss(self(photos), photos)
+
+    def _rate(self, step: int) -> float:
+        """The learning rate at a step, as a share of its highest."""
+        warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        if self.schedule == "constant":
+            return warmup
+        progress = min(1.0, step / max(1, self.trainer.max_steps))
+        return warmup * 0.5 * (1 + math.cos(math.pi * progress))

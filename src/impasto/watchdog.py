@@ -1,0 +1,154 @@
+"""The watchdog: a broken step is skipped, a broken run goes back and slows down."""
+
+import copy
+import logging
+import math
+import statistics
+from collections import deque
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+from torch.optim import Optimizer
+
+log = logging.getLogger(__name__)
+
+
+class Watchdog(Callback):
+    """Guards against losses that are not finite or explode.
+
+    One bad step is skipped: the weights stay, the count is logged as ``train/skipped_steps``.
+    ``patience`` bad steps in a row return network and optimiser to the last good state, which is
+    the one last saved to resume from, at half the learning rate. After ``max_rollbacks`` of these
+    the run ends, and says so in ``failure``.
+
+    Args:
+        patience: Bad steps in a row that are merely skipped.
+        max_rollbacks: Returns before giving up.
+        explosion: A loss this many times the median of the last ``window`` good ones is bad.
+        window: Steps to take the median of; no loss counts as exploded before that many.
+    """
+
+    def __init__(
+        self,
+        patience: int = 5,
+        max_rollbacks: int = 3,
+        explosion: float = 20.0,
+        window: int = 50,
+    ) -> None:
+        self.patience = patience
+        self.max_rollbacks = max_rollbacks
+        self.explosion = explosion
+        self.recent: deque[float] = deque(maxlen=window)
+        self.streak = 0
+        self.num_skipped = 0
+        self.num_rollbacks = 0
+        self.failure: str | None = None
+        self.loss = math.nan
+        self.good_state: dict[str, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember the state that training starts or resumes from."""
+        self._remember(pl_module, trainer.optimizers[0])
+
+    def on_before_backward(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
+    ) -> None:
+        """Take note of the loss."""
+        self.loss = loss.item()
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Skip the step if the loss or a gradient is bad: Adam leaves alone what has no gradient."""
+        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients).item()
+        pl_module.log("train/gradient_norm", norm)
+        if math.isfinite(norm) and not self._is_bad(self.loss):
+            self.streak = 0
+            self.recent.append(self.loss)
+            return
+        optimizer.zero_grad(set_to_none=True)
+        self.streak += 1
+        self.num_skipped += 1
+        pl_module.log("train/skipped_steps", float(self.num_skipped))
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Return to the last good state when skipping does not help."""
+        if self.streak < self.patience:
+            return
+        self.streak = 0
+        if self.num_rollbacks == self.max_rollbacks:
+            self.failure = (
+                f"Training diverged again after {self.max_rollbacks} returns to a good state "
+                f"(loss {self.loss:g} at step {trainer.global_step}). Everything is saved. "
+                f"Lower task.learning_rate or style.strength."
+            )
+            self._restore(trainer, pl_module, rate=1.0)
+            trainer.should_stop = True
+            return
+        self.num_rollbacks += 1
+        self._restore(trainer, pl_module, rate=0.5)
+        log.warning(
+            "Loss %g at step %d, %d steps in a row were skipped: back to the last good state, at "
+            "half the learning rate (%d of %d times).",
+            self.loss,
+            trainer.global_step,
+            self.patience,
+            self.num_rollbacks,
+            self.max_rollbacks,
+        )
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """What is saved to resume from is the good state to return to."""
+        if self.streak == 0 and self.failure is None:
+            self._remember(pl_module, trainer.optimizers[0])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that later decisions depend on."""
+        return {
+            "recent": list(self.recent),
+            "streak": self.streak,
+            "num_skipped": self.num_skipped,
+            "num_rollbacks": self.num_rollbacks,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on as if never stopped."""
+        self.recent.extend(state_dict["recent"])
+        self.streak = state_dict["streak"]
+        self.num_skipped = state_dict["num_skipped"]
+        self.num_rollbacks = state_dict["num_rollbacks"]
+
+    def _is_bad(self, loss: float) -> bool:
+        if not math.isfinite(loss):
+            return True
+        if len(self.recent) < (self.recent.maxlen or 0):
+            return False
+        return loss > self.explosion * statistics.median(self.recent)
+
+    def _remember(self, pl_module: pl.LightningModule, optimizer: Optimizer) -> None:
+        self.good_state = copy.deepcopy(
+            {"network": pl_module.network.state_dict(), "optimizer": optimizer.state_dict()}
+        )
+
+    def _restore(self, trainer: pl.Trainer, pl_module: pl.LightningModule, rate: float) -> None:
+        """Put the good state back; the schedule goes on, at ``rate`` times its former height."""
+        scheduler = trainer.lr_scheduler_configs[0].scheduler
+        pl_module.network.load_state_dict(self.good_state["network"])
+        optimizer = trainer.optimizers[0]
+        optimizer.load_state_dict(copy.deepcopy(self.good_state["optimizer"]))
+        scheduler.base_lrs = [base * rate for base in scheduler.base_lrs]
+        for group, last in zip(optimizer.param_groups, scheduler.get_last_lr(), strict=True):
+            group["lr"] = last * rate
