@@ -1,19 +1,32 @@
-"""Train a network: ``python train.py style.image=painting.jpg style.name=mine``."""
+"""Train a network: ``python train.py style.image=painting.jpg style.name=mine data.path=photos/``."""
 
 import logging
 import sys
 
 import hydra
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from impasto.training import train
+from impasto.training import fit, prepare
 
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
 def main(cfg: DictConfig) -> None:
-    """Train what the config says."""
-    folder = train(cfg)
-    print(f"{folder}")
+    """Train what the config says; exit code 2 if it cannot be, 130 after Ctrl-C."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    try:
+        run = prepare(cfg)
+    except (FileNotFoundError, ValueError, OmegaConfBaseException, InstantiationException) as error:
+        print(f"train.py: {error.__cause__ or error}", file=sys.stderr)
+        sys.exit(2)
+    print(f"Training {run.cfg.name}. Watch it: tensorboard --logdir {run.cfg.run_folder}", flush=True)
+    signal = fit(run)
+    if signal:
+        print(f"Stopped. Go on: python train.py resume={run.folder}")
+        sys.exit(128 + signal)
+    print(f"Paint with it: python infer.py ckpt={run.folder}/network.safetensors input=photo.jpg")
 
 
 if __name__ == "__main__":

@@ -11,11 +11,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from torch import Tensor
 
 from impasto.checkpoint import Header, save_checkpoint
 from impasto.images import image_grid, save_image
 
+SPEED = "images_per_second"
 log = logging.getLogger(__name__)
 
 
@@ -91,6 +93,18 @@ class Export(Callback):
             self.best = losses["val/total"]
             self._write(trainer, pl_module, losses)
 
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Tensor,
+        batch_idx: int,
+    ) -> None:
+        """Have the last step validated: Lightning does so for a stop that was asked for."""
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave a network even if no validation ever gave a finite loss."""
         if self.best == float("inf"):
@@ -140,7 +154,7 @@ class Throughput(Callback):
         self.images += len(batch) * trainer.world_size
         if (batch_idx + 1) % self.window == 0:
             speed = self.images / (time.perf_counter() - self.since)
-            pl_module.log("images_per_second", speed, prog_bar=True)
+            pl_module.log(SPEED, speed, prog_bar=True)
             if pl_module.device.type == "cuda":
                 used = torch.cuda.max_memory_allocated() / 2**20
                 pl_module.log("gpu_memory_mib", used)
@@ -172,7 +186,7 @@ class StopOnSignal(Callback):
         def stop(number: int, frame: FrameType | None) -> None:
             self.received = number
             self._give_back()
-            log.warning("Stopping after this step, saving; once more to stop at once.")
+            log.warning("Stopping after this step and a validation; once more to stop at once.")
 
         self.former = {number: signal.signal(number, stop) for number in self.SIGNALS}
 
@@ -199,10 +213,24 @@ class StopOnSignal(Callback):
 
 
 class ProgressBar(TQDMProgressBar):
-    """Steps done, time left, images per second and the loss; silent validation."""
+    """One bar for the whole run: steps, time left, images per second; validation is silent."""
+
+    def init_train_tqdm(self) -> Tqdm:
+        """Name the bar, which Lightning would call an epoch."""
+        bar = super().init_train_tqdm()
+        bar.set_description("Training")
+        return bar
+
+    def init_validation_tqdm(self) -> Tqdm:
+        """Keep a bar that nobody sees."""
+        return Tqdm(disable=True)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Start, or go on, without the words Epoch 0."""
+        super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description("Training")
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """Leave out Lightning's version number of the run."""
+        """Show the speed in whole images, and no version number of the run."""
         metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics
+        return {"images/s": f"{value:.0f}" for name, value in metrics.items() if name == SPEED}

@@ -39,7 +39,7 @@ __all__ = [
 MID_GREY = 0.5
 
 
-def load_image(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Tensor:
+def load_image(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Tensor:
     """Read a picture file, upright and in sRGB; see ``open_picture``.
 
     Args:
@@ -56,7 +56,7 @@ def load_image(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Tensor:
     return to_tensor(open_picture(path, max_pixels))
 
 
-def save_image(image: Tensor, path: Path, quality: int = DEFAULT_QUALITY) -> None:
+def save_image(image: Tensor, path: str | Path, quality: int = DEFAULT_QUALITY) -> None:
     """Write one image in the format of the path's suffix, atomically; see ``save_picture``.
 
     Args:

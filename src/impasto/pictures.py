@@ -29,7 +29,7 @@ SAVED_SUFFIXES = frozenset(s for s, name in _FORMATS.items() if name in _SAVED_F
 _pillow_settings = threading.Lock()
 
 
-def list_images(folder: Path) -> list[Path]:
+def list_images(folder: str | Path) -> list[Path]:
     """Find the pictures in a folder and below, by suffix, passing over hidden files and folders.
 
     Args:
@@ -51,7 +51,7 @@ def list_images(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
-def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+def open_picture(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
     """Open and decode a whole picture, turned upright and converted to sRGB.
 
     The orientation is the one EXIF tells. An embedded colour profile is applied; a damaged one, or
@@ -69,16 +69,16 @@ def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Imag
         ValueError: If it is no picture, is damaged, or has more than ``max_pixels``.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"No picture at {path}.")
-    if not path.is_file():
-        raise ValueError(f"{path} is not a file: a picture file is needed.")
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no file")  # opening a pipe would wait for ever
         with path.open("rb") as file:
             with _pillow_limited_to(max_pixels):
                 picture = Image.open(file, formats=_OPENED_FORMATS)
             picture.load()
             return _to_srgb(_upright(picture))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"No picture at {path}.") from None
     except Image.DecompressionBombError as error:
         reason = str(error).split(",")[0]
         raise ValueError(
@@ -90,7 +90,7 @@ def open_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Imag
         ) from None
 
 
-def save_picture(picture: Image.Image, path: Path, quality: int = DEFAULT_QUALITY) -> None:
+def save_picture(picture: Image.Image, path: str | Path, quality: int = DEFAULT_QUALITY) -> None:
     """Write a picture in the format of the path's suffix, atomically.
 
     JPEG knows no transparency: there the picture is laid on white.
@@ -132,7 +132,7 @@ def _pillow_limited_to(max_pixels: int) -> Iterator[None]:
     with _pillow_settings, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of half the limit, of odd but harmless metadata
         former = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]  # refuses at twice this
+        Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)  # Pillow warns here, and refuses at twice this
         try:
             yield
         finally:
@@ -156,11 +156,11 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
     profile = picture.info.pop("icc_profile", None)
     if not profile:
         return picture
+    alpha = None
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if ImageCms.getProfileDescription(source).startswith("sRGB"):
             return picture  # converting would only round
-        alpha = None
         if picture.has_transparency_data:
             alpha = picture.convert("RGBA").getchannel("A")
         plain_mode = {"LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB"}
@@ -192,8 +192,9 @@ def _saved_format(path: Path) -> str:
 
 def _save_arguments(format_name: str, quality: int) -> dict[str, Any]:
     subsampling = "4:4:4" if quality >= FULL_COLOUR_QUALITY else "4:2:0"
-    return {
+    arguments: dict[str, dict[str, Any]] = {
         "AVIF": {"quality": quality, "subsampling": subsampling},
         "JPEG": {"quality": quality, "subsampling": subsampling},
         "WEBP": {"quality": quality},
-    }.get(format_name, {})
+    }
+    return arguments.get(format_name, {})

@@ -4,6 +4,7 @@ import itertools
 import json
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, LearningRateMonitor
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from impasto.checkpoint import Header
 from impasto.files import write_atomically
 from impasto.losses import PerceptualLoss, style_targets
 from impasto.precision import half_dtype
+from impasto.resumption import AtomicCheckpointIO, Resumption
 from impasto.styles import load_painting
 from impasto.tasks import Stylization
 from impasto.watchdog import Watchdog
@@ -34,58 +36,109 @@ METRICS_FILE = "metrics.json"
 LICENCE = "MIT. Trained on features of VGG (Simonyan & Zisserman, Oxford VGG, CC BY 4.0)."
 
 
+@dataclass(frozen=True)
+class Run:
+    """All parts of a training, built and ready to go.
+
+    Args:
+        cfg: What was asked for; of a resumed run, what was asked for then.
+        folder: Everything the run writes lies here.
+        task: Network, loss and optimiser.
+        data: Photos.
+        painting: The style, RGB in [0, 1], shape ``(1, 3, H, W)``.
+        precision: Lightning's name of the number format.
+    """
+
+    cfg: DictConfig
+    folder: Path
+    task: Stylization
+    data: pl.LightningDataModule
+    painting: Tensor
+    precision: str
+
+
 def train(cfg: DictConfig) -> Path:
-    """Train what the config says in a new folder, or go on where a run stopped.
+    """Train what the config says, in a new folder or where a run stopped; see ``prepare``, ``fit``."""
+    run = prepare(cfg)
+    fit(run)
+    return run.folder
+
+
+def prepare(cfg: DictConfig) -> Run:
+    """Build all parts of a training; nothing is written if one of them cannot be.
 
     Args:
         cfg: As composed from ``configs/train.yaml``.
 
-    Returns:
-        The run's folder, with ``config.yaml``, TensorBoard events, ``resume.ckpt``,
-        ``network.safetensors``, ``metrics.json`` and ``preview.png``.
-
     Raises:
         FileNotFoundError: If a path in the config does not exist.
         ValueError: If a value in the config is wrong.
-        RuntimeError: If training diverged for good; everything is saved.
+        OmegaConfBaseException: If a mandatory value is missing.
+        InstantiationException: Around either of the first two.
     """
-    cfg, folder = _open_run(cfg)
+    resumed = Path(cfg.resume) if cfg.resume is not None else None
+    cfg = _load_config(resumed) if resumed else cfg
+    OmegaConf.resolve(cfg)
+    _check_complete(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     precision = _precision(cfg.trainer)
     painting = load_painting(cfg.style.image, cfg.style.size)
     task = _build_task(cfg, painting, precision)
     data = instantiate(cfg.data, _convert_="all")
-    watchdog = Watchdog()
+    folder = resumed or _new_folder(Path(cfg.run_folder, cfg.name))
+    OmegaConf.save({**cfg, "resume": None}, folder / CONFIG_FILE)
+    return Run(cfg, folder, task, data, painting, precision)
+
+
+def fit(run: Run) -> int | None:
+    """Optimise until ``trainer.max_steps``, a signal or a divergence for good.
+
+    Leaves in the run's folder TensorBoard events, ``resume.ckpt``, ``network.safetensors``,
+    ``metrics.json`` and ``preview.png``.
+
+    Returns:
+        The number of the signal that stopped it, ``None`` if it ran to its end.
+
+    Raises:
+        RuntimeError: If training diverged for good; everything is saved.
+    """
+    watchdog, stop = Watchdog(), StopOnSignal()
     trainer = instantiate(
-        cfg.trainer,
-        precision=precision,
-        logger=TensorBoardLogger(folder, name="", version=""),
-        callbacks=[watchdog, *_callbacks(cfg, folder, painting)],
+        run.cfg.trainer,
+        precision=run.precision,
+        logger=TensorBoardLogger(run.folder, name="", version=""),
+        callbacks=[watchdog, stop, *_callbacks(run)],
+        plugins=[AtomicCheckpointIO()],
         _convert_="all",
     )
-    log.info("Training %s in %s; watch it with: tensorboard --logdir %s", cfg.name, folder, folder)
-    checkpoint = None if cfg.resume is None else folder / RESUME_FILE
-    trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
-    _write_summary(trainer, cfg, folder)
+    checkpoint = run.folder / RESUME_FILE
+    trainer.fit(
+        run.task, run.data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
+    )
+    _write_summary(trainer, run)
     if watchdog.failure:
         raise RuntimeError(watchdog.failure)
-    return folder
+    return stop.received
 
 
-def _open_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
-    """The config and folder of a new run, or of the one to resume."""
-    if cfg.resume is None:
-        folder = _new_folder(Path(cfg.run_folder, cfg.name))
-        OmegaConf.save(cfg, folder / CONFIG_FILE, resolve=True)
-        return cfg, folder
-    folder = Path(cfg.resume)
+def _load_config(folder: Path) -> DictConfig:
+    """The config of a run that goes on, with what the command line changes: plain values."""
     for name in (CONFIG_FILE, RESUME_FILE):
         if not (folder / name).is_file():
             raise FileNotFoundError(
                 f"Nothing to resume: no {name} in {folder}. Give the folder of a run, "
                 f"resume=runs/<name>/<time>; it can be resumed once it was validated."
             )
-    return OmegaConf.merge(OmegaConf.load(folder / CONFIG_FILE), _overrides()), folder
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    cfg = OmegaConf.merge(OmegaConf.load(folder / CONFIG_FILE), OmegaConf.from_dotlist(list(given)))
+    assert isinstance(cfg, DictConfig)
+    return cfg
+
+
+def _check_complete(cfg: DictConfig) -> None:
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ValueError(f"{' and '.join(missing)} must be given, as in {missing[0]}=...")
 
 
 def _new_folder(parent: Path) -> Path:
@@ -95,12 +148,6 @@ def _new_folder(parent: Path) -> Path:
     folder = next(parent / name for name in names if not (parent / name).exists())
     folder.mkdir(parents=True)
     return folder
-
-
-def _overrides() -> DictConfig:
-    """What the command line changes of a run that goes on: values, such as trainer.max_steps."""
-    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return OmegaConf.from_dotlist(list(given))
 
 
 def _precision(trainer: DictConfig) -> str:
@@ -115,10 +162,8 @@ def _precision(trainer: DictConfig) -> str:
 
 def _build_task(cfg: DictConfig, painting: Tensor, precision: str) -> Stylization:
     """Network, frozen loss network, the painting's targets, loss."""
-    content_layers = OmegaConf.to_container(cfg.loss.content_layers)
-    style_layers = OmegaConf.to_container(cfg.loss.style_layers)
-    assert isinstance(content_layers, dict)
-    assert isinstance(style_layers, dict)
+    content_layers = _weights(cfg.loss.content_layers)
+    style_layers = _weights(cfg.loss.style_layers)
     loss_network = instantiate(
         cfg.loss_network,
         layers=list({**content_layers, **style_layers}),
@@ -137,19 +182,18 @@ def _build_task(cfg: DictConfig, painting: Tensor, precision: str) -> Stylizatio
     return instantiate(cfg.task, network=instantiate(cfg.model), loss=loss, _convert_="all")
 
 
-def _callbacks(cfg: DictConfig, folder: Path, painting: Tensor) -> list[Callback]:
+def _weights(layers: DictConfig) -> dict[str, float]:
+    """Weights by layer; a weight of zero is how a config drops a layer."""
+    return {str(layer): weight for layer, weight in layers.items() if weight != 0}
+
+
+def _callbacks(run: Run) -> list[Callback]:
     return [
-        StopOnSignal(),
         Throughput(),
         LearningRateMonitor("step"),
-        Previews(folder, painting),
-        Export(folder / NETWORK_FILE, _header(cfg)),
-        ModelCheckpoint(
-            folder,
-            filename=Path(RESUME_FILE).stem,
-            save_on_train_epoch_end=False,
-            enable_version_counter=False,
-        ),
+        Previews(run.folder, run.painting),
+        Export(run.folder / NETWORK_FILE, _header(run.cfg)),
+        Resumption(run.folder / RESUME_FILE),
         ProgressBar(),
     ]
 
@@ -168,7 +212,7 @@ def _header(cfg: DictConfig) -> Header:
     )
 
 
-def _write_summary(trainer: pl.Trainer, cfg: DictConfig, folder: Path) -> None:
+def _write_summary(trainer: pl.Trainer, run: Run) -> None:
     """Final validation losses: with the config as TensorBoard's hparams, and in a file."""
     metrics = {
         name: float(value)
@@ -176,7 +220,8 @@ def _write_summary(trainer: pl.Trainer, cfg: DictConfig, folder: Path) -> None:
         if name.startswith("val/")
     }
     if metrics and trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
-        settings: Any = OmegaConf.to_container(cfg, resolve=True)
-        trainer.logger.log_hyperparams(settings, metrics)
+        settings: Any = OmegaConf.to_container(run.cfg)
+        final = {name.replace("val/", "final/"): value for name, value in metrics.items()}
+        trainer.logger.log_hyperparams(settings, final)
         summary = {"step": trainer.global_step, **metrics}
-        write_atomically(folder / METRICS_FILE, json.dumps(summary, indent=2).encode())
+        write_atomically(run.folder / METRICS_FILE, json.dumps(summary, indent=2).encode())

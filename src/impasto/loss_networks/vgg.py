@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError
@@ -65,7 +66,7 @@ class VGG(nn.Module):
         self.register_buffer("scale", (1 / std).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1), persistent=False)
         self.convolutions.to(dtype=dtype, memory_format=torch.channels_last)
-        self.requires_grad_(False).eval()
+        self.requires_grad_(False)
 
     def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Compute features.
@@ -139,7 +140,7 @@ def read_weights(name: str, weights: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise ValueError(f"{path} cannot be read as weights: {error}") from None
 
 

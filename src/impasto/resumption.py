@@ -1,0 +1,62 @@
+"""Resuming: what makes a run that was stopped end with the same weights as one that was not."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.io import TorchCheckpointIO
+from pytorch_lightning.callbacks import Checkpoint
+
+from impasto.files import write_atomically
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes ``.ckpt`` files beside their place and moves them there.
+
+    Lightning writes to the system's temporary folder first, often another disk, from where the
+    move is a copy that can be cut.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write all of it or nothing."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_atomically(Path(path), buffer.getvalue())
+
+
+class Resumption(Checkpoint):
+    """Saves after every validation what a run needs to go on, PyTorch's random numbers included.
+
+    The data needs no random state: a sample depends on the seed and its position alone.
+
+    Args:
+        path: Of the ``.ckpt``, overwritten every time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.random_states: list[torch.Tensor] = []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on with the saved random states, after all that draws numbers when starting."""
+        if self.random_states:
+            torch.set_rng_state(self.random_states[0])
+            if torch.cuda.is_available():
+                torch.cuda.set_rng_state_all(self.random_states[1:])
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save; Lightning calls this class last, so that all others have come to rest."""
+        trainer.save_checkpoint(self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The random states of the CPU and of every GPU."""
+        devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return {"random_states": [torch.get_rng_state(), *devices]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the states until training starts."""
+        self.random_states = state_dict["random_states"]

@@ -1,0 +1,130 @@
+"""Checkpoints to use: what comes out is what went in, and hostile files are refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from impasto import checkpoint
+from impasto.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
+from impasto.networks import TransformerNet
+
+ARGUMENTS = {"width": 2, "num_blocks": 1}
+HEADER = Header("stylization", "TransformerNet", ARGUMENTS, ["mosaic"], 7, "x", {"val/total": 0.5})
+
+
+@pytest.fixture
+def network() -> TransformerNet:
+    return TransformerNet(**ARGUMENTS)
+
+
+def test_network_and_header_survive(tmp_path: Path, network: TransformerNet) -> None:
+    save_checkpoint(tmp_path / "n.safetensors", network, HEADER)
+    loaded, header = load_checkpoint(tmp_path / "n.safetensors")
+    images = torch.rand(1, 3, 9, 10)
+    assert header == HEADER
+    torch.testing.assert_close(loaded(images), network(images), rtol=0, atol=0)
+
+
+def test_half_precision_halves_the_file_and_changes_nothing_visible(
+    tmp_path: Path, network: TransformerNet
+) -> None:
+    save_checkpoint(tmp_path / "full.safetensors", network, HEADER)
+    save_checkpoint(tmp_path / "half.safetensors", network, HEADER, torch.float16)
+    full, half = (tmp_path / f"{name}.safetensors" for name in ("full", "half"))
+    assert half.stat().st_size < 0.6 * full.stat().st_size + 1000
+    images = torch.rand(1, 3, 32, 32)
+    difference = load_checkpoint(half)[0](images) - network(images)
+    assert difference.abs().max() < 1 / 255
+
+
+def test_failed_write_leaves_the_former_file(
+    tmp_path: Path, network: TransformerNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "n.safetensors"
+    save_checkpoint(path, network, HEADER)
+    former = path.read_bytes()
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(path, TransformerNet(**ARGUMENTS), HEADER)
+    assert path.read_bytes() == former
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def write(path: Path, header: object, weights: dict[str, torch.Tensor] | None = None) -> Path:
+    text = header if isinstance(header, str) else json.dumps(header)
+    save_file(weights or {"w": torch.zeros(1)}, path, {"impasto": text})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("no json", "damaged header"),
+        ("[1]", "damaged header"),
+        ({"task": "stylization"}, "damaged header"),
+        ({"format_version": 99, "task": "a", "network": "b"}, "format version 99.*upgrade impasto"),
+        ({"format_version": "1", "task": "a", "network": "b"}, "damaged header"),
+        (
+            {"format_version": 1, "task": "stylization", "network": "os.system"},
+            "network 'os.system'; known here are TransformerNet",
+        ),
+        (
+            {"format_version": 1, "task": "a", "network": "TransformerNet", "arguments": {"w": 1}},
+            "arguments that do not fit",
+        ),
+        (
+            {"format_version": 1, "task": "a", "network": "TransformerNet", "arguments": {"width": 10**9}},
+            "arguments that do not fit",
+        ),
+        (
+            {"format_version": 1, "task": "a", "network": "TransformerNet", "arguments": []},
+            "arguments that do not fit",
+        ),
+        (
+            {"format_version": 1, "task": "stylization", "network": "TransformerNet"},
+            "weights that do not fit",
+        ),
+    ],
+)
+def test_hostile_headers_are_refused(tmp_path: Path, header: object, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(write(tmp_path / "n.safetensors", header))
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="No checkpoint at .*nowhere"):
+        load_checkpoint(tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a pickle in a zip", b"\xff" * 100])
+def test_files_that_are_no_safetensors_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "n.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="no safetensors file, or is damaged"):
+        load_checkpoint(path)
+
+
+def test_truncated_file_is_refused(tmp_path: Path, network: TransformerNet) -> None:
+    path = tmp_path / "n.safetensors"
+    save_checkpoint(path, network, HEADER)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(path)
+
+
+def test_weights_without_a_header_are_refused(tmp_path: Path) -> None:
+    save_file({"w": torch.zeros(1)}, tmp_path / "n.safetensors")
+    with pytest.raises(CheckpointError, match="no impasto header"):
+        load_checkpoint(tmp_path / "n.safetensors")
+
+
+def test_huge_file_is_refused_unread(
+    tmp_path: Path, network: TransformerNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path / "n.safetensors", network, HEADER)
+    monkeypatch.setattr(checkpoint, "MAX_BYTES", 100)
+    with pytest.raises(CheckpointError, match="larger than"):
+        load_checkpoint(tmp_path / "n.safetensors")

@@ -1,0 +1,193 @@
+"""Losses against numbers worked out by hand, and against numerical gradients."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd import gradcheck
+
+from impasto.losses import (
+    PerceptualLoss,
+    content_distance,
+    gram_matrix,
+    style_distance,
+    style_targets,
+    total_variation,
+)
+
+
+class TwoLayers(nn.Module):
+    """A loss network with known features: the image itself, and its channel mean, tripled."""
+
+    def forward(self, images: Tensor, layers: object) -> dict[str, Tensor]:
+        features = {"same": images, "mean": 3 * images.mean(dim=1, keepdim=True)}
+        return {layer: features[layer] for layer in layers}
+
+
+def test_gram_of_two_channels_by_hand() -> None:
+    features = torch.tensor([[[[1.0, 2.0]], [[3.0, -1.0]]]])  # C=2, H=1, W=2
+    expected = torch.tensor([[[5.0, 1.0], [1.0, 10.0]]]) / 4  # 1*1+2*2, 1*3-2*1, 3*3+1*1 over C*H*W
+    torch.testing.assert_close(gram_matrix(features), expected)
+
+
+def test_gram_forgets_positions() -> None:
+    features = torch.rand(1, 5, 4, 6)
+    shuffled = features.flatten(2)[..., torch.randperm(24)].view(1, 5, 4, 6)
+    torch.testing.assert_close(gram_matrix(features), gram_matrix(shuffled))
+
+
+def test_gram_of_channels_last_is_the_same() -> None:
+    features = torch.rand(2, 5, 4, 6)
+    torch.testing.assert_close(
+        gram_matrix(features), gram_matrix(features.to(memory_format=torch.channels_last))
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_gram_of_half_precision_features_does_not_overflow(dtype: torch.dtype) -> None:
+    features = torch.full((1, 8, 512, 512), 200.0, dtype=dtype)  # the plain sum is 1e10
+    gram = gram_matrix(features)
+    assert gram.dtype == torch.float32
+    torch.testing.assert_close(gram, torch.full((1, 8, 8), 200.0**2 / 8), rtol=2e-3, atol=0)
+
+
+def test_gram_stays_float32_under_autocast() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert gram_matrix(torch.rand(1, 3, 4, 4)).dtype == torch.float32
+
+
+def test_gram_of_three_dimensions_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(N, C, H, W\), got \(3, 4, 4\)"):
+        gram_matrix(torch.rand(3, 4, 4))
+
+
+def test_style_distance_by_hand() -> None:
+    target = torch.tensor([[3.0, 0.0], [0.0, 4.0]])  # squared norm 25
+    gram = torch.stack([target, target + 1.0])  # off by 0 and by 4 * 1
+    torch.testing.assert_close(style_distance(gram, target), torch.tensor(2.0 / 25))
+
+
+def test_style_distance_of_black_is_one_at_any_scale() -> None:
+    for scale in (1e-6, 1.0, 1e6):
+        target = gram_matrix(scale * torch.rand(1, 4, 5, 5))[0]
+        distance = style_distance(torch.zeros(2, 4, 4), target)
+        torch.testing.assert_close(distance, torch.tensor(1.0))
+
+
+def test_style_distance_to_black_is_finite() -> None:
+    assert style_distance(torch.zeros(1, 2, 2), torch.zeros(2, 2)) == 0
+
+
+def test_content_distance_by_hand() -> None:
+    target = torch.tensor([[[[1.0, 2.0, 2.0]]]])  # mean square 3
+    features = torch.tensor([[[[1.0, 2.0, 5.0]]]])  # mean squared difference 3
+    torch.testing.assert_close(content_distance(features, target), torch.tensor(1.0))
+
+
+def test_content_distance_does_not_depend_on_scale() -> None:
+    features, target = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+    torch.testing.assert_close(
+        content_distance(1000 * features, 1000 * target), content_distance(features, target)
+    )
+
+
+def test_total_variation_by_hand() -> None:
+    image = torch.tensor([[[[0.0, 1.0], [0.0, 0.0]]]])  # across: 1, 0; down: 0, 1
+    torch.testing.assert_close(total_variation(image), torch.tensor(1.0))
+
+
+def test_chequerboard_has_the_largest_variation() -> None:
+    board = (torch.arange(8)[:, None] + torch.arange(8)) % 2
+    torch.testing.assert_close(total_variation(board.float()[None, None]), torch.tensor(2.0))
+
+
+def test_constant_image_has_no_variation() -> None:
+    assert total_variation(torch.full((2, 3, 5, 7), 0.3)) == 0
+    assert total_variation(torch.rand(1, 3, 1, 1)) == 0
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda f: gram_matrix(f).sum(),
+        lambda f: style_distance(gram_matrix(f), torch.tensor([[2.0, 0.5], [0.5, 1.0]])),
+        lambda f: content_distance(f, torch.linspace(0.1, 1, 24).view(2, 2, 2, 3)),
+        total_variation,
+    ],
+)
+def test_gradients_match_finite_differences(function) -> None:
+    torch.manual_seed(0)
+    features = torch.rand(2, 2, 2, 3, requires_grad=True)
+    # The losses compute in float32 on purpose, hence the wide step and tolerance.
+    with pytest.warns(UserWarning, match="double precision"):
+        assert gradcheck(function, (features,), eps=1e-2, atol=1e-2, rtol=2e-2, fast_mode=False)
+
+
+def _loss(painting: Tensor, num_levels: int = 1, **weights: float) -> PerceptualLoss:
+    network, layers = TwoLayers(), {"same": 1.0, "mean": 3.0}
+    targets = style_targets(network, painting, layers, num_levels)
+    return PerceptualLoss(network, targets, {"mean": 1.0}, layers, **weights)
+
+
+def test_painting_itself_has_no_style_loss() -> None:
+    painting = torch.rand(1, 3, 32, 48)
+    parts = _loss(painting, num_levels=2)(painting, painting)
+    assert parts["style"] < 1e-10
+    assert parts["content"] == 0
+
+
+def test_perceptual_loss_by_hand() -> None:
+    photo, painting = torch.full((2, 3, 32, 32), 0.5), torch.full((1, 3, 32, 32), 1.0)
+    painted = torch.full((2, 3, 32, 32), 0.25)
+    parts = _loss(painting, content_weight=2.0, style_weight=4.0, tv_weight=8.0)(painted, photo)
+    # Features scale with the image: content (0.25 - 0.5)^2 / 0.5^2; Grams with its square,
+    # whatever the layer: (0.25^2 - 1)^2 / 1.
+    assert parts["content"].item() == pytest.approx(0.25)
+    assert parts["style"].item() == pytest.approx((1 - 0.0625) ** 2)
+    assert parts["tv"].item() == 0
+    assert parts["total"].item() == pytest.approx(2 * 0.25 + 4 * (1 - 0.0625) ** 2)
+
+
+def test_layer_weights_are_relative() -> None:
+    torch.manual_seed(0)
+    network, painting = TwoLayers(), torch.rand(1, 3, 32, 32)
+    targets = style_targets(network, painting, {"same": 1.0, "mean": 1.0})
+    photos = torch.rand(2, 3, 32, 32)
+
+    def style(weights: dict[str, float]) -> float:
+        loss = PerceptualLoss(network, targets, {"mean": 1.0}, weights)
+        return loss(photos, photos)["style"].item()
+
+    same, mean = style({"same": 1.0}), style({"mean": 1.0})
+    assert style({"same": 10.0, "mean": 30.0}) == pytest.approx(0.25 * same + 0.75 * mean)
+
+
+def test_pyramid_sees_coarse_texture_that_one_level_does_not() -> None:
+    board = ((torch.arange(32)[:, None] // 2 + torch.arange(32) // 2) % 2).float()
+    fine = ((torch.arange(32)[:, None] + torch.arange(32)) % 2).float()
+    board, fine = board.expand(1, 3, 32, 32), fine.expand(1, 3, 32, 32)
+    assert _loss(board)(fine, fine)["style"] == pytest.approx(0)  # same colours, same Gram
+    assert _loss(board, num_levels=2)(fine, fine)["style"] > 0.01  # halved, fine is plain grey
+
+
+def test_photo_is_no_path_for_gradients() -> None:
+    photos = torch.rand(1, 3, 32, 32, requires_grad=True)
+    painted = torch.rand(1, 3, 32, 32, requires_grad=True)
+    _loss(torch.rand(1, 3, 32, 32))(painted, photos)["total"].backward()
+    assert photos.grad is None
+    assert painted.grad is not None
+
+
+def test_missing_target_is_named() -> None:
+    targets = style_targets(TwoLayers(), torch.rand(1, 3, 32, 32), {"same": 1.0})
+    with pytest.raises(ValueError, match="no target for layer mean at pyramid level 0"):
+        PerceptualLoss(TwoLayers(), targets, {"same": 1.0}, {"mean": 1.0})
+
+
+def test_weights_without_a_sum_are_refused() -> None:
+    with pytest.raises(ValueError, match="content_layers needs weights"):
+        PerceptualLoss(TwoLayers(), [], {}, {"same": 1.0})
+
+
+def test_tiny_painting_is_refused() -> None:
+    with pytest.raises(ValueError, match="20x20 pixels is too small for 2 pyramid levels"):
+        style_targets(TwoLayers(), torch.rand(1, 3, 20, 20), {"same": 1.0}, num_levels=2)

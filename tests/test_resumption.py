@@ -1,0 +1,121 @@
+"""Resuming: a run that was killed ends with the very weights of one that was not."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from safetensors.torch import load_file
+
+from impasto.training import train
+
+NUM_STEPS = 24
+ROOT = Path(__file__).parents[1]
+
+# Runs train.py's own code with a callback that kills the process, as a power cut would.
+KILLER = """
+import os, random, signal, sys
+import impasto.training as training
+from pytorch_lightning.callbacks import Callback
+
+class Kill(Callback):
+    def on_before_zero_grad(self, trainer, *_):  # amid a step
+        if trainer.fit_loop.epoch_loop.total_batch_idx == int(os.environ["KILL_AT"]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+callbacks = training._callbacks
+training._callbacks = lambda run: [Kill(), *callbacks(run)]
+sys.argv[0] = "train.py"
+exec(compile(open("train.py").read(), os.path.abspath("train.py"), "exec"), {**globals(), "__file__": os.path.abspath("train.py")})
+"""
+
+Configure = Callable[[list[str]], DictConfig]
+
+
+def run(code: list[str], arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *code, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def only_run(folder: Path) -> Path:
+    (run_folder,) = (folder / "tiny").iterdir()
+    return run_folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_run_killed_at_random_steps_ends_with_identical_weights(
+    tiny: list[str], tmp_path: Path, num_workers: int
+) -> None:
+    options = [*tiny, f"data.num_workers={num_workers}", f"trainer.max_steps={NUM_STEPS}"]
+    whole = run(["train.py"], [*options, f"run_folder={tmp_path / 'whole'}"])
+    assert whole.returncode == 0, whole.stderr
+    # Five kills for one loader, one for the other: each start of a process takes seconds.
+    kills = sorted(random.Random(num_workers).sample(range(5, NUM_STEPS), 1 if num_workers else 5))
+    arguments = [*options, f"run_folder={tmp_path / 'cut'}"]
+    for step in kills:
+        cut = run(["-c", KILLER], arguments, KILL_AT=str(step))
+        assert cut.returncode == -signal.SIGKILL, cut.stderr
+        arguments = [f"resume={only_run(tmp_path / 'cut')}"]
+    rest = run(["train.py"], arguments)
+    assert rest.returncode == 0, rest.stderr
+
+    expected = torch.load(only_run(tmp_path / "whole") / "resume.ckpt", weights_only=True)
+    reached = torch.load(only_run(tmp_path / "cut") / "resume.ckpt", weights_only=True)
+    assert reached["global_step"] == expected["global_step"] == NUM_STEPS
+    for name, weight in expected["state_dict"].items():
+        assert torch.equal(reached["state_dict"][name], weight), name
+    assert torch.equal(
+        reached["optimizer_states"][0]["state"][0]["exp_avg_sq"],
+        expected["optimizer_states"][0]["state"][0]["exp_avg_sq"],
+    )
+    assert reached["lr_schedulers"] == expected["lr_schedulers"]
+    best = load_file(only_run(tmp_path / "whole") / "network.safetensors")
+    again = load_file(only_run(tmp_path / "cut") / "network.safetensors")
+    assert all(torch.equal(again[name], weight) for name, weight in best.items())
+
+
+@pytest.mark.slow
+def test_interrupt_leaves_a_network_and_a_run_to_go_on_with(tiny: list[str], tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *tiny, "trainer.max_steps=100000", "data.num_workers=1"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("runs/tiny/*/resume.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: workers get it too
+    output, _ = process.communicate(timeout=60)
+    folder = only_run(tmp_path / "runs")
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert f"Go on: python train.py resume={folder}" in output
+    step = torch.load(folder / "resume.ckpt", weights_only=True)["global_step"]
+    assert (folder / "network.safetensors").is_file()
+
+    rest = run(["train.py"], [f"resume={folder}", f"trainer.max_steps={step + 3}"])
+    assert rest.returncode == 0, rest.stderr
+    assert torch.load(folder / "resume.ckpt", weights_only=True)["global_step"] == step + 3
+
+
+def test_checkpoint_holds_no_loss_network(configure: Configure, tiny: list[str]) -> None:
+    state = torch.load(train(configure(tiny)) / "resume.ckpt", weights_only=True)["state_dict"]
+    assert state
+    assert all(name.startswith("network.") for name in state)
