@@ -1,4 +1,4 @@
-"""Train a network: ``python train.py style.image=painting.jpg style.name=mine data.path=photos/``."""
+"""Train a network: python train.py style.image=painting.jpg style.name=mine data.path=photos/."""
 
 import logging
 import sys
@@ -21,7 +21,9 @@ def main(cfg: DictConfig) -> None:
     except (FileNotFoundError, ValueError, OmegaConfBaseException, InstantiationException) as error:
         print(f"train.py: {error.__cause__ or error}", file=sys.stderr)
         sys.exit(2)
-    print(f"Training {run.cfg.name}. Watch it: tensorboard --logdir {run.cfg.run_folder}", flush=True)
+    print(
+        f"Training {run.cfg.name}. Watch it: tensorboard --logdir {run.cfg.run_folder}", flush=True
+    )
     signal = fit(run)
     if signal:
         print(f"Stopped. Go on: python train.py resume={run.folder}")

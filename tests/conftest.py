@@ -28,7 +28,9 @@ def photos(tmp_path: Path) -> Path:
     generator = torch.Generator().manual_seed(1)
     for number in range(24):
         coarse = torch.rand(1, 3, 5, 6, generator=generator)
-        save_image(torch.nn.functional.interpolate(coarse, scale_factor=8), folder / f"{number}.png")
+        save_image(
+            torch.nn.functional.interpolate(coarse, scale_factor=8), folder / f"{number}.png"
+        )
     return folder
 
 

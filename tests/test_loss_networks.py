@@ -41,7 +41,9 @@ def test_features_equal_torchvisions_layer_by_layer(tmp_path: Path) -> None:
 
     def relu(features: Tensor, position: int) -> Tensor:
         key = f"features.{position}"
-        return F.conv2d(features, weights[f"{key}.weight"], weights[f"{key}.bias"], padding=1).relu()
+        return F.conv2d(
+            features, weights[f"{key}.weight"], weights[f"{key}.bias"], padding=1
+        ).relu()
 
     normalized = (images - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     relu1_2 = relu(relu(normalized, 0), 2)
@@ -52,7 +54,9 @@ def test_features_equal_torchvisions_layer_by_layer(tmp_path: Path) -> None:
     torch.testing.assert_close(features["relu2_2"], relu(relu2_1, 7), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "layer", "depth"), [("vgg16", "relu4_3", 10), ("vgg19", "relu3_1", 5)])
+@pytest.mark.parametrize(
+    ("name", "layer", "depth"), [("vgg16", "relu4_3", 10), ("vgg19", "relu3_1", 5)]
+)
 def test_nothing_is_built_below_the_deepest_layer(name: str, layer: str, depth: int) -> None:
     assert len(VGG(name, [layer], "random").convolutions) == depth
 
@@ -84,7 +88,12 @@ def test_truncated_file_serves_the_layers_it_has(tmp_path: Path, suffix: str) ->
     path = tmp_path / f"vgg{suffix}"
     save = save_file if suffix == ".safetensors" else torch.save
     save(torchvision_weights(up_to=3), path)
-    assert VGG("vgg16", ["relu2_1"], path)(torch.rand(1, 3, 8, 8))["relu2_1"].shape == (1, 128, 4, 4)
+    assert VGG("vgg16", ["relu2_1"], path)(torch.rand(1, 3, 8, 8))["relu2_1"].shape == (
+        1,
+        128,
+        4,
+        4,
+    )
     with pytest.raises(ValueError, match=r"ends before relu2_2 \(no features.7.weight in it\)"):
         VGG("vgg16", ["relu2_2"], path)
 
@@ -124,7 +133,9 @@ def test_unknown_network_is_named_with_the_known_ones() -> None:
         VGG("vgg11", ["relu1_1"], "random")
 
 
-def test_hub_without_a_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_hub_without_a_network_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setitem(URLS, "vgg16", "http://127.0.0.1:9/vgg16-397923af.pth")
     with pytest.raises(ValueError, match=r"could not be downloaded .*loss_network.weights=PATH"):

@@ -33,13 +33,16 @@ class Kill(Callback):
 callbacks = training._callbacks
 training._callbacks = lambda run: [Kill(), *callbacks(run)]
 sys.argv[0] = "train.py"
-exec(compile(open("train.py").read(), os.path.abspath("train.py"), "exec"), {**globals(), "__file__": os.path.abspath("train.py")})
+import runpy
+runpy.run_path("train.py", run_name="__main__")
 """
 
 Configure = Callable[[list[str]], DictConfig]
 
 
-def run(code: list[str], arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    code: list[str], arguments: list[str], **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *code, *arguments],
         cwd=ROOT,
@@ -89,7 +92,9 @@ def test_run_killed_at_random_steps_ends_with_identical_weights(
 
 
 @pytest.mark.slow
-def test_interrupt_leaves_a_network_and_a_run_to_go_on_with(tiny: list[str], tmp_path: Path) -> None:
+def test_interrupt_leaves_a_network_and_a_run_to_go_on_with(
+    tiny: list[str], tmp_path: Path
+) -> None:
     process = subprocess.Popen(
         [sys.executable, "train.py", *tiny, "trainer.max_steps=100000", "data.num_workers=1"],
         cwd=ROOT,

@@ -57,7 +57,9 @@ def test_power_spectrum_falls_like_that_of_photos():
     cycles = torch.fft.fftfreq(256) * 256
     radius = torch.hypot(cycles, cycles[:, None])
     bands = [(4, 8), (8, 16), (16, 32), (32, 64), (64, 128)]
-    means = [power[:, (radius >= low) & (radius < high)].mean(1).log().mean() for low, high in bands]
+    means = [
+        power[:, (radius >= low) & (radius < high)].mean(1).log().mean() for low, high in bands
+    ]
     slope = np.polyfit(np.log2([low for low, _ in bands]), np.array(means) / np.log(2), 1)[0]
     assert -3.2 < slope < -2.0  # photos of the same size have about -2.7
 

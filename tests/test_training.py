@@ -29,7 +29,13 @@ def test_every_choice_composes(configure: Configure, choice: str) -> None:
 def test_run_leaves_everything_in_its_folder(configure: Configure, tiny: list[str]) -> None:
     folder = train(configure(tiny))
     names = {path.name for path in folder.iterdir()}
-    assert {"config.yaml", "resume.ckpt", "network.safetensors", "metrics.json", "preview.png"} <= names
+    assert {
+        "config.yaml",
+        "resume.ckpt",
+        "network.safetensors",
+        "metrics.json",
+        "preview.png",
+    } <= names
     assert OmegaConf.load(folder / "config.yaml").trainer.max_steps == 8
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["step"] == 8
@@ -55,8 +61,12 @@ def test_tensorboard_shows_losses_pictures_and_settings(
 
 def test_training_lowers_the_loss(configure: Configure, tiny: list[str]) -> None:
     short = [*tiny, "task.warmup_steps=0", "task.learning_rate=1e-2"]
-    before = json.loads((train(configure([*short, "trainer.max_steps=1"])) / "metrics.json").read_text())
-    after = json.loads((train(configure([*short, "trainer.max_steps=60"])) / "metrics.json").read_text())
+    before = json.loads(
+        (train(configure([*short, "trainer.max_steps=1"])) / "metrics.json").read_text()
+    )
+    after = json.loads(
+        (train(configure([*short, "trainer.max_steps=60"])) / "metrics.json").read_text()
+    )
     assert after["val/total"] < 0.8 * before["val/total"]
 
 

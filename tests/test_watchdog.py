@@ -1,4 +1,4 @@
-"""The watchdog: bad steps are skipped, bad runs go back, hopeless runs stop with everything saved."""
+"""The watchdog: bad steps are skipped, bad runs go back, hopeless runs stop in good order."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,9 @@ class Scripted(pl.LightningModule):
         return [optimizer], [{"scheduler": LambdaLR(optimizer, lambda _: 1.0), "interval": "step"}]
 
 
-def fit(factors: dict[int, float], num_steps: int, **options: int) -> tuple[Scripted, Watchdog, pl.Trainer]:
+def fit(
+    factors: dict[int, float], num_steps: int, **options: int
+) -> tuple[Scripted, Watchdog, pl.Trainer]:
     module, watchdog = Scripted(factors), Watchdog(**options)
     trainer = pl.Trainer(
         accelerator="cpu",

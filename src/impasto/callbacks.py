@@ -1,4 +1,4 @@
-"""What happens beside the optimisation: pictures, speed, the file to use, stopping in good order."""
+"""What happens beside the optimisation: pictures, speed, the file to use, orderly stops."""
 
 import logging
 import signal
@@ -12,7 +12,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
-from torch import Tensor
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor, nn
 
 from impasto.checkpoint import Header, save_checkpoint
 from impasto.images import image_grid, save_image
@@ -40,7 +41,7 @@ class Previews(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the style."""
-        if trainer.is_global_zero and trainer.logger is not None:
+        if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_image("style", self.style[0], trainer.global_step)
 
     def on_validation_batch_end(
@@ -65,7 +66,7 @@ class Previews(Callback):
         if trainer.is_global_zero:
             grid = image_grid([photos, painted])
             save_image(grid[None], self.folder / "preview.png")
-            if trainer.logger is not None:
+            if isinstance(trainer.logger, TensorBoardLogger):
                 trainer.logger.experiment.add_image("preview", grid, trainer.global_step)
 
 
@@ -122,6 +123,7 @@ class Export(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, losses: dict[str, float]
     ) -> None:
         if trainer.is_global_zero:
+            assert isinstance(pl_module.network, nn.Module)
             header = replace(self.header, step=trainer.global_step, losses=losses)
             save_checkpoint(self.path, pl_module.network, header)
 
@@ -233,4 +235,4 @@ class ProgressBar(TQDMProgressBar):
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Show the speed in whole images, and no version number of the run."""
         metrics = super().get_metrics(trainer, pl_module)
-        return {"images/s": f"{value:.0f}" for name, value in metrics.items() if name == SPEED}
+        return {"images/s": f"{metrics[SPEED]:.0f}"} if SPEED in metrics else {}

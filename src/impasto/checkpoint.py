@@ -1,7 +1,8 @@
-"""One file to use a trained network: weights and a readable header, in safetensors, never pickle."""
+"""One file to use a trained network: weights and a readable header, never pickle."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
+from dataclasses import field as default
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,11 @@ class Header:
 
     task: str
     network: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-    styles: list[str] = field(default_factory=list)
+    arguments: dict[str, Any] = default(default_factory=dict)
+    styles: list[str] = default(default_factory=list)
     step: int = 0
     data: str = ""
-    losses: dict[str, float] = field(default_factory=dict)
+    losses: dict[str, float] = default(default_factory=dict)
     licence: str = ""
     format_version: int = FORMAT_VERSION
 
@@ -80,7 +81,7 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, Header]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        CheckpointError: If the file is no checkpoint of impasto, is damaged or from a newer version.
+        CheckpointError: If the file is no checkpoint of impasto, is damaged or too new.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -118,10 +119,27 @@ def _parse_header(path: Path, text: str) -> Header:
                 f"{path} has format version {version}, this impasto reads up to {FORMAT_VERSION}: "
                 f"upgrade impasto."
             )
-        known = {f.name for f in fields(Header)}
-        return Header(**{name: value for name, value in values.items() if name in known})
+        known = {field.name for field in fields(Header)}
+        header = Header(**{name: value for name, value in values.items() if name in known})
+        _check_types(header)
+        return header
     except (TypeError, KeyError, json.JSONDecodeError):
         raise CheckpointError(f"{path} has a damaged header: {text[:80]!r}.") from None
+
+
+def _check_types(header: Header) -> None:
+    """Raise TypeError unless every field is of its kind: a header may come from anyone."""
+    kinds: dict[type, tuple[str, ...]] = {
+        str: ("task", "network", "data", "licence"),
+        dict: ("arguments", "losses"),
+        list: ("styles",),
+        int: ("step",),
+    }
+    for kind, names in kinds.items():
+        if not all(isinstance(getattr(header, name), kind) for name in names):
+            raise TypeError(f"{', '.join(names)} must be {kind.__name__}.")
+    if not all(isinstance(style, str) for style in header.styles):
+        raise TypeError("styles must be names.")
 
 
 def _build(path: Path, header: Header) -> nn.Module:

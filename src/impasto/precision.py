@@ -22,7 +22,9 @@ def half_dtype(device_type: str) -> torch.dtype | None:
 
 def _cpu_computes_bf16() -> bool:
     """Whether the processor multiplies bfloat16: AVX512-BF16 or AMX on x86, BF16 on Arm."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.12
+    capabilities: dict[str, object] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # since torch 2.12
     return any(
         capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16")
     )

@@ -23,5 +23,7 @@ def load_painting(path: str | Path, size: int) -> Tensor:
         ValueError: If the file is no picture, or ``size`` is below 32.
     """
     if size < 32:
-        raise ValueError(f"style.size is the painting's shorter side in pixels, at least 32, got {size}.")
+        raise ValueError(
+            f"style.size is the painting's shorter side in pixels, at least 32, got {size}."
+        )
     return resize_short_side(load_image(path), size)

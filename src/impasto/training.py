@@ -29,6 +29,9 @@ from impasto.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
+ASSETS = Path(__file__).parent / "assets"
+OmegaConf.register_new_resolver("asset", lambda name: str(ASSETS / name), replace=True)
+
 CONFIG_FILE = "config.yaml"
 RESUME_FILE = "resume.ckpt"
 NETWORK_FILE = "network.safetensors"
@@ -58,7 +61,7 @@ class Run:
 
 
 def train(cfg: DictConfig) -> Path:
-    """Train what the config says, in a new folder or where a run stopped; see ``prepare``, ``fit``."""
+    """Train what the config says; see ``prepare`` and ``fit``. Returns the run's folder."""
     run = prepare(cfg)
     fit(run)
     return run.folder

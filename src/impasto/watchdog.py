@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Watchdog(Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Skip the step if the loss or a gradient is bad: Adam leaves alone what has no gradient."""
+        """Skip a bad step: Adam leaves alone what has no gradient."""
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients).item()
         pl_module.log("train/gradient_norm", norm)
@@ -139,16 +139,23 @@ class Watchdog(Callback):
         return loss > self.explosion * statistics.median(self.recent)
 
     def _remember(self, pl_module: pl.LightningModule, optimizer: Optimizer) -> None:
+        network = _network(pl_module)
         self.good_state = copy.deepcopy(
-            {"network": pl_module.network.state_dict(), "optimizer": optimizer.state_dict()}
+            {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
         )
 
     def _restore(self, trainer: pl.Trainer, pl_module: pl.LightningModule, rate: float) -> None:
         """Put the good state back; the schedule goes on, at ``rate`` times its former height."""
         scheduler = trainer.lr_scheduler_configs[0].scheduler
-        pl_module.network.load_state_dict(self.good_state["network"])
+        _network(pl_module).load_state_dict(self.good_state["network"])
         optimizer = trainer.optimizers[0]
         optimizer.load_state_dict(copy.deepcopy(self.good_state["optimizer"]))
         scheduler.base_lrs = [base * rate for base in scheduler.base_lrs]
         for group, last in zip(optimizer.param_groups, scheduler.get_last_lr(), strict=True):
             group["lr"] = last * rate
+
+
+def _network(pl_module: pl.LightningModule) -> nn.Module:
+    network = pl_module.network  # what every task calls the network that it trains
+    assert isinstance(network, nn.Module)
+    return network

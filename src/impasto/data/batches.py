@@ -54,15 +54,15 @@ class Batch(NamedTuple):
 
 
 class PhotoSource(Protocol):
-    """Where photos come from.
+    """Where photos come from."""
 
-    Args:
-        train: Endless: any position from 0 up gives a sample.
-        val: The held-out photos, always the same; has a length.
-    """
+    @property
+    def train(self) -> Dataset[Sample]:
+        """Endless: any position from 0 up gives a sample."""
 
-    train: Dataset[Sample]
-    val: Dataset[Sample]
+    @property
+    def val(self) -> Dataset[Sample]:
+        """The held-out photos, always the same; has a length."""
 
 
 class PositionSampler(Sampler[int]):

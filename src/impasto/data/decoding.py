@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -105,5 +104,6 @@ def _upright(crop: Image.Image) -> Image.Image:
 def _levels(crop: Image.Image) -> Tensor:
     """RGB, uint8, shape (1, 3, H, W), channels last; 16-bit grey is scaled, not clipped."""
     if crop.mode == "RGB" and not crop.has_transparency_data:
-        return torch.from_numpy(np.array(crop)).permute(2, 0, 1)[None]
+        pixels = torch.frombuffer(bytearray(crop.tobytes()), dtype=torch.uint8)
+        return pixels.view(1, crop.height, crop.width, 3).permute(0, 3, 1, 2)
     return (to_tensor(crop) * 255).round().to(torch.uint8)

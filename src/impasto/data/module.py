@@ -92,7 +92,7 @@ class ImageDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Tensor:
         """Turn bytes into the package's one kind of image; here, where the device does it."""
         self._report(batch.skipped)
-        return batch.images.to(torch.float32, memory_format=torch.channels_last) / 255
+        return batch.images.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
     def _loading(self) -> dict[str, Any]:
         return {

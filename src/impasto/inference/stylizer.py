@@ -47,7 +47,7 @@ class Stylizer:
         # turns every tensor back.
         on_gpu = self.device.type == "cuda"
         self._memory_format = torch.channels_last if on_gpu else torch.contiguous_format
-        self.network.to(memory_format=self._memory_format)
+        self.network.to(memory_format=self._memory_format)  # type: ignore[call-overload]
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto", precision: str = "auto") -> Self:

@@ -41,6 +41,9 @@ class VGG(nn.Module):
         Simonyan & Zisserman 2014, https://arxiv.org/abs/1409.1556
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         name: str,
@@ -59,13 +62,14 @@ class VGG(nn.Module):
             )
         depth = max(names.index(layer) for layer in self.layers) + 1
         self.names = names[:depth]
+        self.dtype = dtype
         self.convolutions = _convolutions(name, depth)
         if weights != "random":
             self._load(name, weights)
-        mean, std = torch.tensor(MEAN), torch.tensor(STD)
-        self.register_buffer("scale", (1 / std).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1), persistent=False)
-        self.convolutions.to(dtype=dtype, memory_format=torch.channels_last)
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+        self.convolutions.to(dtype=dtype)
+        self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.requires_grad_(False)
 
     def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
@@ -80,7 +84,7 @@ class VGG(nn.Module):
             own precision. Every ``relu*_1`` after the first block halves H and W.
         """
         wanted = set(self.layers if layers is None else layers)
-        features = (images * self.scale + self.shift).to(self.convolutions[0].weight.dtype)
+        features = ((images - self.mean) / self.std).to(self.dtype)
         found: dict[str, Tensor] = {}
         for name, convolution in zip(self.names, self.convolutions, strict=True):
             if name.endswith("_1") and name != "relu1_1":
@@ -111,7 +115,7 @@ class VGG(nn.Module):
                 raise ValueError(
                     f"{weights} does not fit {name}: {key} has the shape "
                     f"{tuple(source[f'{key}.weight'].shape)}, "
-                    f"{tuple(convolution.weight.shape)} is needed."
+                    f"{name} has another."
                 ) from None
 
 
@@ -168,7 +172,7 @@ def _convolutions(name: str, depth: int) -> nn.ModuleList:
 
 
 def _keys(name: str) -> list[str]:
-    """torchvision's names of the convolutions: ReLUs take a number each, poolings one a block."""
+    """Name the convolutions as torchvision does, which numbers ReLUs and poolings too."""
     keys, position = [], 0
     for count in BLOCKS[name]:
         keys += [f"features.{position + 2 * number}" for number in range(count)]

@@ -97,7 +97,9 @@ class PerceptualLoss(nn.Module):
                 features = self.network(painted, self.style_layers)
             distances += [
                 weight
-                * style_distance(gram_matrix(features[layer]), self.get_buffer(_buffer(level, layer)))
+                * style_distance(
+                    gram_matrix(features[layer]), self.get_buffer(_buffer(level, layer))
+                )
                 for layer, weight in self.style_layers.items()
             ]
         return torch.stack(distances).sum() / self.num_levels

@@ -28,7 +28,9 @@ class ReflectConv(nn.Conv2d):
     Zero padding would leave a visible frame around the painting.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
+    ) -> None:
         super().__init__(
             in_channels,
             out_channels,
@@ -42,7 +44,9 @@ class ReflectConv(nn.Conv2d):
 class ConvNormReLU(nn.Sequential):
     """Convolution, instance norm, ReLU."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
+    ) -> None:
         super().__init__(
             ReflectConv(in_channels, out_channels, kernel_size, stride),
             InstanceNorm(out_channels),
@@ -82,6 +86,11 @@ class UpsampleConv(nn.Sequential):
             nn.Upsample(scale_factor=2, mode="nearest"),
             ConvNormReLU(in_channels, out_channels, kernel_size=3),
         )
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """Lay the weights out as convolutions compute fastest, in place: with the channels last."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def reflect_to_multiple(images: Tensor, multiple: int, minimum: int) -> Tensor:

@@ -49,7 +49,7 @@ class TransformerNet(nn.Module):
             UpsampleConv(4 * width, 2 * width),
             UpsampleConv(2 * width, width),
         )
-        self.to_image = ReflectConv(width, 3, kernel_size=9)
+        self.to_image = nn.Sequential(ReflectConv(width, 3, kernel_size=9), nn.Sigmoid())
 
     def forward(self, images: Tensor) -> Tensor:
         """Paint photos.
@@ -65,4 +65,4 @@ class TransformerNet(nn.Module):
         features = self.encoder(features)
         features = self.blocks(features)
         features = self.decoder(features)
-        return self.to_image(features).sigmoid()[..., :height, :width]
+        return self.to_image(features)[..., :height, :width]

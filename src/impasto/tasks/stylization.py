@@ -4,11 +4,13 @@ import math
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
 from impasto.losses import PerceptualLoss
+from impasto.networks import channels_last
 
 
 class Stylization(pl.LightningModule):
@@ -41,7 +43,7 @@ class Stylization(pl.LightningModule):
         super().__init__()
         if schedule not in ("cosine", "constant"):
             raise ValueError(f"No schedule {schedule!r}: choose cosine or constant.")
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = channels_last(network)
         self.loss = loss
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps
@@ -63,11 +65,14 @@ class Stylization(pl.LightningModule):
         parts = self._losses(photos)
         self.log_dict({f"val/{name}": part for name, part in parts.items()}, batch_size=len(photos))
 
-    def configure_optimizers(self) -> tuple[list[Optimizer], list[dict[str, object]]]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam over the network's weights, its rate set at every step."""
         optimizer = Adam(self.network.parameters(), lr=self.learning_rate)
         scheduler = LambdaLR(optimizer, self._rate)
-        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Leave the loss network out."""

@@ -1,0 +1,44 @@
+# Everything a newcomer needs; `make` alone lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check train benchmark clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY) ## install impasto and all it needs into .venv
+
+demo: $(READY) ## train a quick style, paint a picture with it: PHOTO=, STYLE_IMAGE=, VGG_WEIGHTS=
+	$(BIN)/python scripts/demo.py
+
+test: $(READY) ## run the tests: offline, on the CPU
+	$(BIN)/python -m pytest
+
+check: $(READY) ## lint, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+train: $(READY) ## train with ARGS="style.image=... style.name=... data.path=..."
+	$(BIN)/python train.py $(ARGS)
+
+benchmark: $(READY) ## measure a training step and the loader against the plain way
+	$(BIN)/python scripts/benchmark.py training
+	$(BIN)/python scripts/benchmark.py loader
+
+clean: ## remove .venv and caches; runs and pictures stay
+	rm -rf $(VENV) .virtualenv .mypy_cache .ruff_cache .pytest_cache
+
+# Debian's python3 comes without venv: then virtualenv, from a folder of its own, does the same.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "impasto needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version): make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python -a -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) 2>/dev/null || \
+		{ $(PYTHON) -m pip install --quiet --target .virtualenv --constraint constraints.txt virtualenv && \
+		  PYTHONPATH=.virtualenv $(PYTHON) -m virtualenv --clear --quiet $(VENV); }
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@

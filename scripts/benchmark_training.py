@@ -1,0 +1,132 @@
+"""One training step, ours against the plain recipe, in interleaved pairs in one run.
+
+The plain recipe is what implementations of Johnson et al. do: float32, NCHW, eager, and all VGG
+layers computed for the photos too. Ours is what ``train.py`` does here. Same network, same loss
+layers (relu1_2, 2_2, 3_3, 4_3; content relu3_3), same batch.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from impasto.loss_networks import VGG
+from impasto.losses import PerceptualLoss, style_targets
+from impasto.networks import TransformerNet, channels_last
+from impasto.precision import half_dtype
+
+STYLE_LAYERS = {"relu1_2": 1.0, "relu2_2": 1.0, "relu3_3": 1.0, "relu4_3": 1.0}
+CONTENT_LAYER = "relu3_3"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this benchmark."""
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--size", type=int, default=256, help="of the photos, in pixels")
+    parser.add_argument("--width", type=int, default=32, help="of the network; 32 is the paper's")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--compile", action="store_true", help="compile ours; for GPUs")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    photos = torch.rand(options.batch_size, 3, options.size, options.size, device=device)
+    steps = {"plain": plain_step(photos, options.width)}
+    steps["ours"] = our_step(photos, options.width, options.compile)
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for step in steps.values():  # warm up, compile, let the libraries choose their kernels
+        timed(step, device)
+        timed(step, device)
+    for _ in range(options.repeats):
+        for name, step in steps.items():
+            seconds[name].append(timed(step, device))
+    ratios = sorted(p / o for p, o in zip(seconds["plain"], seconds["ours"], strict=True))
+    figures = {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "plain_ms": 1000 * statistics.median(seconds["plain"]),
+        "ours_ms": 1000 * statistics.median(seconds["ours"]),
+        "ratio": statistics.median(ratios),
+        "ratio_spread": [ratios[0], ratios[-1]],
+    }
+    print(
+        f"One step of {options.batch_size} photos of {options.size} px, width {options.width}, on "
+        f"{figures['device']}: plain {figures['plain_ms']:.0f} ms, ours {figures['ours_ms']:.0f} "
+        f"ms: {figures['ratio']:.2f} times as fast ({ratios[0]:.2f} to {ratios[-1]:.2f})."
+    )
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2))
+
+
+def timed(step: Callable[[], None], device: torch.device) -> float:
+    """Seconds of one step."""
+    start = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def plain_step(photos: Tensor, width: int) -> Callable[[], None]:
+    """The step of pytorch/examples and its kin."""
+    network = TransformerNet(width).to(photos.device)
+    vgg = VGG("vgg16", STYLE_LAYERS, "random").to(photos.device)
+    for weight in vgg.parameters():
+        weight.data = weight.contiguous()  # NCHW
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+
+    def gram(features: Tensor) -> Tensor:
+        count, channels, height, width = features.shape
+        rows = features.view(count, channels, height * width)
+        return rows.bmm(rows.transpose(1, 2)) / (channels * height * width)
+
+    targets = {layer: gram(found) for layer, found in vgg(torch.rand_like(photos[:1])).items()}
+
+    def step() -> None:
+        optimizer.zero_grad()
+        painted = network(photos)
+        found, wanted = vgg(painted), vgg(photos)
+        content = F.mse_loss(found[CONTENT_LAYER], wanted[CONTENT_LAYER])
+        style = sum(
+            F.mse_loss(gram(found[layer]), target.expand(len(photos), -1, -1))
+            for layer, target in targets.items()
+        )
+        (content + style).backward()
+        optimizer.step()
+
+    return step
+
+
+def our_step(photos: Tensor, width: int, compiled: bool) -> Callable[[], None]:
+    """The step of ``train.py``, without Lightning around it."""
+    dtype = half_dtype(photos.device.type)
+    photos = photos.contiguous(memory_format=torch.channels_last)
+    network = channels_last(TransformerNet(width)).to(photos.device)
+    vgg = VGG("vgg16", STYLE_LAYERS, "random", dtype or torch.float32).to(photos.device)
+    targets = style_targets(vgg, torch.rand_like(photos[:1]), STYLE_LAYERS)
+    loss = PerceptualLoss(vgg, targets, {CONTENT_LAYER: 1.0}, STYLE_LAYERS).to(photos.device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+
+    def losses() -> Tensor:
+        with torch.autocast(photos.device.type, dtype, enabled=dtype is not None):
+            painted = network(photos).float()
+            return loss(painted, photos)["total"]
+
+    compute = torch.compile(losses) if compiled else losses
+
+    def step() -> None:
+        optimizer.zero_grad()
+        compute().backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+
+    return step

@@ -1,0 +1,91 @@
+"""Who may import whom: the arrows of the design point down."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src" / "impasto"
+OURS = {
+    "files": set(),
+    "precision": set(),
+    "pictures": {"files"},
+    "images": {"files", "pictures"},
+    "networks": set(),
+    "loss_networks": set(),
+    "losses": {"loss_networks"},
+    "styles": {"images", "losses"},
+    "data": {"images", "pictures"},
+    "checkpoint": {"files", "networks"},
+    "tasks": {"networks", "loss_networks", "losses", "images", "data", "checkpoint", "styles"},
+    "callbacks": {"images", "checkpoint"},
+    "watchdog": set(),
+    "resumption": {"files"},
+    "training": {
+        "callbacks",
+        "checkpoint",
+        "files",
+        "losses",
+        "precision",
+        "resumption",
+        "styles",
+        "tasks",
+        "watchdog",
+    },
+    "inference": {"images", "pictures", "checkpoint", "networks", "precision"},
+    "painting": {"inference", "images"},
+    "cli": {"inference", "images", "painting"},
+    "__init__": {"inference", "images"},
+}
+LIGHTNING = {
+    "data/module.py",
+    "tasks",
+    "callbacks.py",
+    "watchdog.py",
+    "resumption.py",
+    "training.py",
+}
+HYDRA = {"training.py"}
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def part_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    part = part_of(path)
+    used = {name.split(".")[1] for name in imported(path) if name.startswith("impasto.")}
+    assert used - {part} <= OURS[part], f"{part} must not import these"
+    relative = str(path.relative_to(PACKAGE))
+    packages = {name.split(".")[0] for name in imported(path)}
+    if relative not in LIGHTNING and part not in LIGHTNING:
+        assert not packages & {"pytorch_lightning", "lightning", "lightning_fabric"}
+    if relative not in HYDRA:
+        assert "hydra" not in packages
+
+
+def test_using_a_network_loads_nothing_of_training() -> None:
+    code = (
+        "import sys, impasto, impasto.inference, impasto.cli;"
+        "heavy = {'pytorch_lightning', 'hydra', 'tensorboard', 'impasto.losses', 'impasto.data'};"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

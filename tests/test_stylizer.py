@@ -1,0 +1,223 @@
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import impasto
+from impasto.checkpoint import CheckpointError, Header, save_checkpoint
+from impasto.images import to_picture, to_tensor
+from impasto.inference import Stylizer, devices
+from impasto.networks import TransformerNet
+
+HEADER = Header(
+    "stylization", "TransformerNet", {"width": 4, "num_blocks": 1}, ["starry_night"], step=10
+)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path / "starry_night.safetensors"
+    save_checkpoint(path, TransformerNet(width=4, num_blocks=1), HEADER)
+    return path
+
+
+@pytest.fixture
+def stylizer(checkpoint: Path) -> Stylizer:
+    return Stylizer.load(checkpoint, device="cpu", precision="fp32")
+
+
+def photo(mode: str = "RGB", width: int = 21, height: int = 13) -> Image.Image:
+    levels = np.random.default_rng(0).integers(0, 256, (height, width, len(mode)), np.uint8)
+    return Image.fromarray(levels)
+
+
+def test_package_offers_the_five_lines(checkpoint: Path, tmp_path: Path) -> None:
+    photo().save(tmp_path / "photo.png")
+    stylizer = impasto.Stylizer.load(str(checkpoint))
+    painted = stylizer(impasto.load_image(str(tmp_path / "photo.png")))
+    impasto.save_image(painted, str(tmp_path / "painted.png"))
+    assert stylizer.header == HEADER
+    with Image.open(tmp_path / "painted.png") as picture:
+        assert picture.size == (21, 13)
+
+
+def test_painting_is_what_the_network_computes(stylizer: Stylizer) -> None:
+    image = torch.rand(2, 3, 13, 21)
+    with torch.no_grad():
+        expected = stylizer.network(image)
+    assert torch.allclose(stylizer(image), expected, atol=1e-6)
+
+
+def test_single_image_is_a_batch_of_one(stylizer: Stylizer) -> None:
+    image = torch.rand(3, 13, 21)
+    assert torch.equal(stylizer(image), stylizer(image[None])[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_type_of_the_input_comes_back(stylizer: Stylizer, dtype: torch.dtype) -> None:
+    painted = stylizer(torch.rand(1, 3, 9, 10).to(dtype))
+    assert painted.dtype == dtype
+    assert painted.shape == (1, 3, 9, 10)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 37), (2, 3), (37, 5)])
+def test_picture_keeps_its_size(stylizer: Stylizer, size: tuple[int, int]) -> None:
+    assert stylizer(photo(width=size[0], height=size[1])).size == size
+
+
+def test_input_is_left_alone_and_painting_is_free(stylizer: Stylizer) -> None:
+    image = torch.rand(1, 3, 9, 10, requires_grad=True)
+    before = image.detach().clone()
+    painted = stylizer(image)
+    painted.mul_(0.5)  # an inference tensor would refuse
+    assert not painted.requires_grad
+    assert torch.equal(image, before)
+
+
+def test_any_memory_layout_is_painted_alike(stylizer: Stylizer) -> None:
+    image = torch.rand(1, 3, 9, 10)
+    turned = image.contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(stylizer(turned), stylizer(image), atol=1e-6)
+    one_pixel = torch.rand(1, 3, 1, 1)
+    assert stylizer(one_pixel.expand(2, 3, 8, 8)).shape == (2, 3, 8, 8)
+
+
+def test_picture_and_tensor_give_the_same_painting(stylizer: Stylizer) -> None:
+    picture = photo()
+    assert stylizer(picture).tobytes() == to_picture(stylizer(to_tensor(picture))).tobytes()
+
+
+def test_alpha_survives_painting(stylizer: Stylizer) -> None:
+    picture = photo("RGBA")
+    painted = stylizer(picture)
+    assert painted.mode == "RGBA"
+    assert painted.getchannel("A").tobytes() == picture.getchannel("A").tobytes()
+    assert painted.convert("RGB").tobytes() != picture.convert("RGB").tobytes()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "I;16"])
+def test_picture_of_any_mode_is_painted(stylizer: Stylizer, mode: str) -> None:
+    painted = stylizer(Image.new(mode, (10, 9)))
+    assert painted.mode == "RGB"
+    assert painted.size == (10, 9)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        torch.zeros(1, 3, 8, 8, dtype=torch.uint8),
+        torch.zeros(1, 1, 8, 8),
+        torch.zeros(8, 8),
+        torch.zeros(1, 3, 0, 8),
+        torch.zeros(0, 3, 8, 8),
+        np.zeros((8, 8, 3), np.float32),
+    ],
+    ids=["bytes", "grey", "flat", "empty", "none", "array"],
+)
+def test_what_is_no_image_is_refused(stylizer: Stylizer, image: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"got .*"):
+        stylizer(image)
+
+
+def test_half_precision_paints_nearly_the_same(checkpoint: Path) -> None:
+    image = torch.nn.functional.interpolate(torch.rand(1, 3, 12, 12), 96, mode="bilinear")
+    full = Stylizer.load(checkpoint, "cpu", "fp32")(image)
+    half = Stylizer.load(checkpoint, "cpu", "bf16")(image)
+    assert 0 < (full - half).abs().mean() < 2 / 255
+    assert half.dtype == torch.float32
+
+
+def test_half_precision_holds_for_many_pixels() -> None:
+    # Summed in bfloat16, a mean stops growing at some 256 addends, in float16 at 65504.
+    features = torch.rand(1, 2, 1000, 1000) * 4 + 10
+    for dtype in (torch.bfloat16, torch.float16):
+        expected = nn.functional.instance_norm(features.to(dtype).float())
+        error = nn.functional.instance_norm(features.to(dtype)).float() - expected
+        assert error.abs().max() < 0.02
+
+
+@pytest.mark.parametrize("device", ["gpu", "cpu:1", "meta", "cuda:99", ""])
+def test_unknown_device_is_refused(checkpoint: Path, device: str) -> None:
+    with pytest.raises(ValueError, match="device"):
+        Stylizer.load(checkpoint, device=device)
+
+
+def test_unknown_precision_names_the_allowed(checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match="auto, fp32, bf16, fp16, got 'int8'"):
+        Stylizer.load(checkpoint, precision="int8")
+
+
+def test_fp16_is_refused_on_the_cpu(checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match="fp16 is emulated"):
+        Stylizer.load(checkpoint, device="cpu", precision="fp16")
+
+
+@pytest.mark.parametrize(
+    ("device", "native", "expected"),
+    [
+        ("cuda", torch.bfloat16, torch.float16),
+        ("cpu", torch.bfloat16, torch.bfloat16),
+        ("cpu", None, torch.float32),
+        ("mps", None, torch.float32),
+    ],
+)
+def test_auto_precision_is_what_the_device_computes(
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    native: torch.dtype | None,
+    expected: torch.dtype,
+) -> None:
+    monkeypatch.setattr(devices, "half_dtype", lambda _: native)
+    assert devices.choose_dtype("auto", torch.device(device)) == expected
+
+
+def test_auto_device_takes_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert devices.choose_device().type == "cpu"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert devices.choose_device().type == "mps"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert devices.choose_device().type == "cuda"
+
+
+def test_checkpoint_of_another_task_is_refused() -> None:
+    network = TransformerNet(width=4, num_blocks=1)
+    with pytest.raises(CheckpointError, match=r"'inpainting'.*'stylization'"):
+        Stylizer(network, replace(HEADER, task="inpainting"))
+
+
+def test_missing_checkpoint_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="No checkpoint"):
+        Stylizer.load(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_paints_what_the_cpu_paints(checkpoint: Path) -> None:
+    image = torch.nn.functional.interpolate(torch.rand(1, 3, 12, 12), 512, mode="bilinear")
+    expected = Stylizer.load(checkpoint, "cpu", "fp32")(image)
+    for precision in ("fp32", "fp16", "bf16"):
+        painted = Stylizer.load(checkpoint, "cuda", precision)(image)
+        assert painted.device == image.device
+        assert (painted - expected).abs().mean() < 2 / 255
+
+
+def test_importing_inference_loads_nothing_of_training() -> None:
+    code = (
+        "import sys, impasto, impasto.inference, impasto.cli\n"
+        "sys.stdout.write(' '.join(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.split())
+    assert "impasto.inference.stylizer" in loaded
+    roots = {"pytorch_lightning", "lightning", "hydra", "tensorboard"}
+    parts = {"losses", "loss_networks", "data", "tasks", "training", "callbacks", "styles"}
+    assert not loaded & (roots | {f"impasto.{part}" for part in parts})
