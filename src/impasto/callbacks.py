@@ -71,7 +71,7 @@ class Previews(Callback):
 
 
 class Export(Callback):
-    """Keeps ``network.safetensors``: the network with the lowest validation loss so far.
+    """Keeps ``network.safetensors``: the network with the lowest validation loss so far, in fp16.
 
     Args:
         path: Of the file.
@@ -125,7 +125,7 @@ class Export(Callback):
         if trainer.is_global_zero:
             assert isinstance(pl_module.network, nn.Module)
             header = replace(self.header, step=trainer.global_step, losses=losses)
-            save_checkpoint(self.path, pl_module.network, header)
+            save_checkpoint(self.path, pl_module.network, header, torch.float16)
 
 
 class Throughput(Callback):
