@@ -95,7 +95,8 @@ class Bench:
         )
         photos = FolderPhotos(options.photos, image_size=options.size, seed=1)
         self.train = photos.train
-        held_out = [photos.val[index].image for index in range(24)]
+        count = min(options.num_held_out, len(photos.val))
+        held_out = [photos.val[index].image for index in range(count)]
         self.held_out = torch.stack(held_out).float() / 255
 
     def fit(self, variant: Variant) -> nn.Module:
@@ -154,6 +155,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--size", type=int, default=128, help="of the photos, in pixels")
     parser.add_argument("--style-size", type=int, default=256)
+    parser.add_argument("--num-held-out", type=int, default=24, help="photos to judge on")
     parser.add_argument("--content-weight", type=float, default=0.4)
     parser.add_argument("--grid", type=Path, default=Path("runs/ablation.png"))
     bench = Bench(parser.parse_args())
