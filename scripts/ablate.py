@@ -58,13 +58,15 @@ class Variant:
     output: str = "sigmoid"
     schedule: str = "cosine"
     learning_rate: float = 2e-3
+    warmup: int = 25  # steps over which the rate rises from zero
     averaging: float = 0.0  # decay of an exponential moving average of the weights; 0 for none
 
     def rate(self, step: int, num_steps: int) -> float:
         """Learning rate at a step."""
+        rate = self.learning_rate * min(1.0, (step + 1) / (self.warmup + 1))
         if self.schedule == "constant":
-            return self.learning_rate
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * step / num_steps))
+            return rate
+        return rate * 0.5 * (1 + math.cos(math.pi * step / num_steps))
 
 
 BASE = Variant()
@@ -72,11 +74,11 @@ VARIANTS = [
     BASE,
     replace(BASE, output="tanh"),
     replace(BASE, output="linear"),
+    replace(BASE, warmup=0),
     replace(BASE, learning_rate=1e-3),
     replace(BASE, learning_rate=4e-3),
-    replace(BASE, schedule="constant", learning_rate=1e-3),
+    replace(BASE, learning_rate=1e-3, warmup=0, schedule="constant"),  # the paper's
     replace(BASE, schedule="constant"),
-    replace(BASE, schedule="constant", averaging=0.98),
     replace(BASE, averaging=0.98),
 ]
 
@@ -164,12 +166,12 @@ def main() -> None:
         figures, painted = bench.judge(bench.fit(variant))
         rows.append(painted[:6])
         if number == 0:
-            names = ["output", "schedule", "rate", "averaging", *figures]
+            names = ["output", "schedule", "rate", "warm-up", "averaging", *figures]
             print("| " + " | ".join(names) + " |\n|" + " --- |" * len(names), flush=True)
         numbers = " | ".join(f"{value:.4f}" for value in figures.values())
         print(
             f"| {variant.output} | {variant.schedule} | {variant.learning_rate:g} "
-            f"| {variant.averaging:g} | {numbers} |",
+            f"| {variant.warmup} | {variant.averaging:g} | {numbers} |",
             flush=True,
         )
         save_image(image_grid(rows)[None], bench.options.grid)

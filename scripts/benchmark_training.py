@@ -1,4 +1,4 @@
-"""One training step, ours against the plain recipe, in interleaved pairs in one run.
+"""One training step, ours against the plain recipe, in turns in one run.
 
 The plain recipe is what implementations of Johnson et al. do: float32, NCHW, eager, and all VGG
 layers computed for the photos too. Ours is what ``train.py`` does here. Same network, same loss
@@ -7,9 +7,11 @@ layers (relu1_2, 2_2, 3_3, 4_3; content relu3_3), same batch.
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -18,11 +20,13 @@ from torch.nn import functional as F
 
 from impasto.loss_networks import VGG
 from impasto.losses import PerceptualLoss, style_targets
+from impasto.memory import keep_freed_memory
 from impasto.networks import TransformerNet, channels_last
 from impasto.precision import half_dtype
 
 STYLE_LAYERS = {"relu1_2": 1.0, "relu2_2": 1.0, "relu3_3": 1.0, "relu4_3": 1.0}
 CONTENT_LAYER = "relu3_3"
+NUM_WARM_UPS = 2  # steps in which libraries choose kernels and memory is first taken
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,20 +41,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure and print."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    photos = torch.rand(options.batch_size, 3, options.size, options.size, device=device)
-    steps = {"plain": plain_step(photos, options.width)}
-    steps["ours"] = our_step(photos, options.width, options.compile)
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for step in steps.values():  # warm up, compile, let the libraries choose their kernels
-        timed(step, device)
-        timed(step, device)
-    for _ in range(options.repeats):
-        for name, step in steps.items():
-            seconds[name].append(timed(step, device))
+    context = multiprocessing.get_context("spawn")
+    contenders = {
+        name: ProcessPoolExecutor(1, context, initializer=prepare, initargs=(name, options))
+        for name in STEPS
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for repeat in range(-NUM_WARM_UPS, options.repeats):
+        for name, process in contenders.items():
+            duration = process.submit(timed).result()
+            if repeat >= 0:
+                seconds[name].append(duration)
     ratios = sorted(p / o for p, o in zip(seconds["plain"], seconds["ours"], strict=True))
+    gpu = torch.cuda.is_available()
     figures = {
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name() if gpu else "the CPU",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "plain_ms": 1000 * statistics.median(seconds["plain"]),
@@ -67,18 +72,32 @@ def run(options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps(figures, indent=2))
 
 
-def timed(step: Callable[[], None], device: torch.device) -> float:
-    """Seconds of one step."""
+class Contender:
+    """One way to make a step, in a process of its own: memory settings are a process's."""
+
+    step: Callable[[], None]
+
+
+def prepare(name: str, options: argparse.Namespace) -> None:
+    """Build a contender in this process."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    photos = torch.rand(options.batch_size, 3, options.size, options.size, device=device)
+    Contender.step = STEPS[name](photos, options)
+
+
+def timed() -> float:
+    """Seconds of one step of this process's contender."""
     start = time.perf_counter()
-    step()
-    if device.type == "cuda":
+    Contender.step()
+    if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
-def plain_step(photos: Tensor, width: int) -> Callable[[], None]:
+def plain_step(photos: Tensor, options: argparse.Namespace) -> Callable[[], None]:
     """The step of pytorch/examples and its kin."""
-    network = TransformerNet(width).to(photos.device)
+    network = TransformerNet(options.width).to(photos.device)
     vgg = VGG("vgg16", STYLE_LAYERS, "random").to(photos.device)
     for weight in vgg.parameters():
         weight.data = weight.contiguous()  # NCHW
@@ -106,11 +125,12 @@ def plain_step(photos: Tensor, width: int) -> Callable[[], None]:
     return step
 
 
-def our_step(photos: Tensor, width: int, compiled: bool) -> Callable[[], None]:
+def our_step(photos: Tensor, options: argparse.Namespace) -> Callable[[], None]:
     """The step of ``train.py``, without Lightning around it."""
+    keep_freed_memory()
     dtype = half_dtype(photos.device.type)
     photos = photos.contiguous(memory_format=torch.channels_last)
-    network = channels_last(TransformerNet(width)).to(photos.device)
+    network = channels_last(TransformerNet(options.width)).to(photos.device)
     vgg = VGG("vgg16", STYLE_LAYERS, "random", dtype or torch.float32).to(photos.device)
     targets = style_targets(vgg, torch.rand_like(photos[:1]), STYLE_LAYERS)
     loss = PerceptualLoss(vgg, targets, {CONTENT_LAYER: 1.0}, STYLE_LAYERS).to(photos.device)
@@ -121,7 +141,7 @@ def our_step(photos: Tensor, width: int, compiled: bool) -> Callable[[], None]:
             painted = network(photos).float()
             return loss(painted, photos)["total"]
 
-    compute = torch.compile(losses) if compiled else losses
+    compute = torch.compile(losses) if options.compile else losses
 
     def step() -> None:
         optimizer.zero_grad()
@@ -130,3 +150,6 @@ def our_step(photos: Tensor, width: int, compiled: bool) -> Callable[[], None]:
         optimizer.step()
 
     return step
+
+
+STEPS = {"plain": plain_step, "ours": our_step}

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "impasto"
 OURS = {
     "files": set(),
     "precision": set(),
+    "memory": set(),
     "pictures": {"files"},
     "images": {"files", "pictures"},
     "networks": set(),
@@ -28,6 +29,7 @@ OURS = {
         "checkpoint",
         "files",
         "losses",
+        "memory",
         "precision",
         "resumption",
         "styles",

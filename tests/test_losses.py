@@ -50,6 +50,16 @@ def test_gram_of_half_precision_features_does_not_overflow(dtype: torch.dtype) -
     torch.testing.assert_close(gram, torch.full((1, 8, 8), 200.0**2 / 8), rtol=2e-3, atol=0)
 
 
+def test_gram_gradient_equals_that_of_the_plain_product() -> None:
+    torch.manual_seed(0)
+    features = torch.randn(2, 5, 4, 6, requires_grad=True)
+    rows = features.flatten(2)
+    weights = torch.randn(2, 5, 5)  # not symmetric
+    (plain,) = torch.autograd.grad((rows @ rows.mT / (5 * 4 * 6) * weights).sum(), features)
+    (ours,) = torch.autograd.grad((gram_matrix(features) * weights).sum(), features)
+    torch.testing.assert_close(ours, plain)
+
+
 def test_gram_stays_float32_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert gram_matrix(torch.rand(1, 3, 4, 4)).dtype == torch.float32

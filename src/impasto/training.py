@@ -21,6 +21,7 @@ from impasto.callbacks import Export, Previews, ProgressBar, StopOnSignal, Throu
 from impasto.checkpoint import Header
 from impasto.files import write_atomically
 from impasto.losses import PerceptualLoss, style_targets
+from impasto.memory import keep_freed_memory
 from impasto.precision import half_dtype
 from impasto.resumption import AtomicCheckpointIO, Resumption
 from impasto.styles import load_painting
@@ -105,6 +106,7 @@ def fit(run: Run) -> int | None:
     Raises:
         RuntimeError: If training diverged for good; everything is saved.
     """
+    keep_freed_memory()
     watchdog, stop = Watchdog(), StopOnSignal()
     trainer = instantiate(
         run.cfg.trainer,
