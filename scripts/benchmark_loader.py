@@ -115,7 +115,8 @@ def measure_ours(photos: FolderPhotos, num_workers: int) -> Measure:
         accelerator="cpu", max_steps=10**6, logger=False, enable_checkpointing=False
     )
     batches = iter(data.train_dataloader())
-    images = (data.on_after_batch_transfer(batch, 0) for batch in batches)
+    levels = (data.on_before_batch_transfer(batch, 0) for batch in batches)
+    images = (data.on_after_batch_transfer(batch, 0) for batch in levels)
 
     def measure() -> float:
         # What the workers had prepared while the others were measured does not count.

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -42,14 +43,16 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Several pictures on their way from a worker to the device.
+    """Several pictures on their way from a worker to the main process.
+
+    An array and not a tensor: of small batches, PyTorch's shared memory costs more than a copy.
 
     Args:
-        images: RGB, uint8, shape ``(N, 3, S, S)``, channels last.
+        levels: RGB, uint8, shape ``(N, S, S, 3)``.
         skipped: Of all samples.
     """
 
-    images: Tensor
+    levels: np.ndarray
     skipped: tuple[Skipped, ...]
 
 
@@ -128,10 +131,10 @@ class Remembered(Dataset[Sample]):
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Gather samples in a batch, channels last, with a single copy."""
-    images = torch.stack([sample.image.permute(1, 2, 0) for sample in samples])
+    """Gather samples in a batch, with a single copy."""
+    levels = torch.stack([sample.image.permute(1, 2, 0) for sample in samples]).numpy()
     skipped = tuple(file for sample in samples for file in sample.skipped)
-    return Batch(images.permute(0, 3, 1, 2), skipped)
+    return Batch(levels, skipped)
 
 
 def default_num_workers() -> int:
