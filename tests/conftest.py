@@ -41,7 +41,7 @@ def tiny(painting: Path, photos: Path, tmp_path: Path) -> list[str]:
         "style=image",
         f"style.image={painting}",
         "style.name=tiny",
-        "style.size=32",
+        "style.size=64",
         "data=folder",
         f"data.path={photos}",
         "data.image_size=32",
