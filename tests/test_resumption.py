@@ -117,6 +117,8 @@ def test_interrupt_leaves_a_network_and_a_run_to_go_on_with(
 
     rest = run(["train.py"], [f"resume={folder}", f"trainer.max_steps={step + 3}"])
     assert rest.returncode == 0, rest.stderr
+    assert f"{step + 3}/{step + 3}" in rest.stdout  # the progress bar counts the whole run
+    assert "Warning" not in rest.stderr
     assert torch.load(folder / "resume.ckpt", weights_only=True)["global_step"] == step + 3
 
 

@@ -217,20 +217,21 @@ class StopOnSignal(Callback):
 class ProgressBar(TQDMProgressBar):
     """One bar for the whole run: steps, time left, images per second; validation is silent."""
 
-    def init_train_tqdm(self) -> Tqdm:
-        """Name the bar, which Lightning would call an epoch."""
-        bar = super().init_train_tqdm()
-        bar.set_description("Training")
-        return bar
-
     def init_validation_tqdm(self) -> Tqdm:
         """Keep a bar that nobody sees."""
         return Tqdm(disable=True)
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Start, or go on, without the words Epoch 0."""
-        super().on_train_epoch_start(trainer)
-        self.train_progress_bar.set_description("Training")
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Count from where the run stands to its end."""
+        super().on_train_start(trainer)
+        bar = self.train_progress_bar
+        bar.set_description("Training")
+        bar.unit = "step"
+        bar.total = trainer.max_steps
+        bar.n = bar.initial = trainer.global_step
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """Go on: Lightning would start a new bar, with the words Epoch 0."""
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Show the speed in whole images, and no version number of the run."""

@@ -4,6 +4,7 @@ import itertools
 import json
 import logging
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,10 @@ def fit(run: Run) -> int | None:
     Raises:
         RuntimeError: If training diverged for good; everything is saved.
     """
+    # Lightning 2.6 with PyTorch 2.13 and later; harmless.
+    warnings.filterwarnings(
+        "ignore", "`isinstance.treespec, LeafSpec.` is deprecated", FutureWarning
+    )
     keep_freed_memory()
     watchdog, stop = Watchdog(), StopOnSignal()
     trainer = instantiate(
