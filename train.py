@@ -13,7 +13,7 @@ from impasto.training import fit, prepare
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
 def main(cfg: DictConfig) -> None:
-    """Train what the config says; exit code 2 if it cannot be, 130 after Ctrl-C."""
+    """Train what the config says; exit code 1 if it diverged, 2 if it cannot be, 130 by Ctrl-C."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     try:
@@ -24,10 +24,13 @@ def main(cfg: DictConfig) -> None:
     print(
         f"Training {run.cfg.name}. Watch it: tensorboard --logdir {run.cfg.run_folder}", flush=True
     )
-    signal = fit(run)
-    if signal:
+    outcome = fit(run)
+    if outcome.failure:
+        print(f"train.py: {outcome.failure}", file=sys.stderr)
+        sys.exit(1)
+    if outcome.signal:
         print(f"Stopped. Go on: python train.py resume={run.folder}")
-        sys.exit(128 + signal)
+        sys.exit(128 + outcome.signal)
     print(f"Paint with it: python infer.py ckpt={run.folder}/network.safetensors input=photo.jpg")
 
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from impasto import Stylizer
-from impasto.training import prepare, train
+from impasto.training import fit, prepare, train
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 GROUPS = ("task", "model", "style", "data", "loss_network", "trainer", "experiment")
@@ -81,6 +81,18 @@ def test_same_seed_gives_same_weights_and_another_seed_others(
     assert first != other
 
 
+def test_hopeless_run_ends_with_a_reason_and_good_weights(
+    configure: Configure, tiny: list[str]
+) -> None:
+    run = prepare(configure([*tiny, "style.strength=inf", "trainer.max_steps=1000"]))
+    outcome = fit(run)
+    assert outcome.failure is not None
+    assert "diverged again after 3 returns" in outcome.failure
+    stylizer = Stylizer.load(run.folder / "network.safetensors", device="cpu")
+    assert torch.isfinite(stylizer(torch.rand(1, 3, 16, 16))).all()
+    assert (run.folder / "resume.ckpt").is_file()
+
+
 def test_two_runs_in_one_second_have_folders_of_their_own(
     configure: Configure, tiny: list[str]
 ) -> None:
@@ -96,6 +108,8 @@ def test_two_runs_in_one_second_have_folders_of_their_own(
         ("style.size=3", "at least 32, got 3"),
         ("+loss.content_layers.relu7_1=1", "relu7_1"),
         ("task.schedule=linear", "linear"),
+        ("style.strength=much", "style_weight must be a number of at least 0, got 'much'"),
+        ("style.strength=-1", "at least 0, got -1"),
         ("resume=/nowhere", "Nothing to resume: no config.yaml in /nowhere"),
     ],
 )

@@ -62,6 +62,19 @@ class Run:
     precision: str
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended; both ``None`` if it ran to its last step. Everything is saved.
+
+    Args:
+        signal: Number of the signal that stopped it.
+        failure: Why the watchdog gave up.
+    """
+
+    signal: int | None
+    failure: str | None
+
+
 def train(cfg: DictConfig) -> Path:
     """Train what the config says; see ``prepare`` and ``fit``. Returns the run's folder."""
     run = prepare(cfg)
@@ -95,17 +108,11 @@ def prepare(cfg: DictConfig) -> Run:
     return Run(cfg, folder, task, data, painting, precision)
 
 
-def fit(run: Run) -> int | None:
+def fit(run: Run) -> Outcome:
     """Optimise until ``trainer.max_steps``, a signal or a divergence for good.
 
     Leaves in the run's folder TensorBoard events, ``resume.ckpt``, ``network.safetensors``,
     ``metrics.json`` and ``preview.png``.
-
-    Returns:
-        The number of the signal that stopped it, ``None`` if it ran to its end.
-
-    Raises:
-        RuntimeError: If training diverged for good; everything is saved.
     """
     # Lightning 2.6 with PyTorch 2.13 and later; harmless.
     warnings.filterwarnings(
@@ -126,9 +133,7 @@ def fit(run: Run) -> int | None:
         run.task, run.data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
     )
     _write_summary(trainer, run)
-    if watchdog.failure:
-        raise RuntimeError(watchdog.failure)
-    return stop.received
+    return Outcome(stop.received, watchdog.failure)
 
 
 def _load_config(folder: Path) -> DictConfig:

@@ -30,8 +30,8 @@ class PerceptualLoss(nn.Module):
         tv_weight: Of the total variation in the total.
 
     Raises:
-        ValueError: If a style layer has no target, or the weights of a part do not add up to
-            something positive.
+        ValueError: If a style layer has no target, a weight is negative or no number, or those of
+            a part do not add up to something positive.
 
     Source:
         Johnson et al. 2016, section 3, https://arxiv.org/abs/1603.08155
@@ -52,9 +52,9 @@ class PerceptualLoss(nn.Module):
         self.num_levels = len(targets)
         self.content_layers = _normalized("content_layers", content_layers)
         self.style_layers = _normalized("style_layers", style_layers)
-        self.content_weight = content_weight
-        self.style_weight = style_weight
-        self.tv_weight = tv_weight
+        self.content_weight = _weight("content_weight", content_weight)
+        self.style_weight = _weight("style_weight", style_weight)
+        self.tv_weight = _weight("tv_weight", tv_weight)
         for level, grams in enumerate(targets):
             for layer in self.style_layers:
                 if layer not in grams:
@@ -144,6 +144,12 @@ def style_targets(
 def halve(images: Tensor) -> Tensor:
     """Halve height and width by averaging 2x2 pixels; an odd last row or column is dropped."""
     return F.avg_pool2d(images, kernel_size=2)
+
+
+def _weight(name: str, weight: float) -> float:
+    if not isinstance(weight, int | float) or not weight >= 0:
+        raise ValueError(f"{name} must be a number of at least 0, got {weight!r}.")
+    return weight
 
 
 def _normalized(name: str, weights: Mapping[str, float]) -> dict[str, float]:
