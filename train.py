@@ -1,4 +1,4 @@
-"""Train a network: python train.py style.image=painting.jpg style.name=mine data.path=photos/."""
+"""Train a network: ``python train.py style=starry_night``; the README lists the options."""
 
 import logging
 import sys
@@ -10,6 +10,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from impasto.training import fit, prepare
 
+USER_ERRORS = (OSError, TypeError, ValueError, OmegaConfBaseException, InstantiationException)
+
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
 def main(cfg: DictConfig) -> None:
@@ -18,7 +20,7 @@ def main(cfg: DictConfig) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     try:
         run = prepare(cfg)
-    except (FileNotFoundError, ValueError, OmegaConfBaseException, InstantiationException) as error:
+    except USER_ERRORS as error:
         print(f"train.py: {error.__cause__ or error}", file=sys.stderr)
         sys.exit(2)
     print(

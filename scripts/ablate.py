@@ -9,7 +9,6 @@ The table goes to the screen, pictures of every variant to ``--grid``.
 """
 
 import argparse
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from impasto.losses import PerceptualLoss, style_targets
 from impasto.networks import TransformerNet, channels_last
 from impasto.precision import half_dtype
 from impasto.styles import load_painting
+from impasto.tasks.schedule import rate_at
 
 STYLE_LAYERS = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0}
 CONTENT_LAYERS = {"relu3_3": 1.0}
@@ -61,25 +61,20 @@ class Variant:
     warmup: int = 25  # steps over which the rate rises from zero
     averaging: float = 0.0  # decay of an exponential moving average of the weights; 0 for none
 
-    def rate(self, step: int, num_steps: int) -> float:
-        """Learning rate at a step."""
-        rate = self.learning_rate * min(1.0, (step + 1) / (self.warmup + 1))
-        if self.schedule == "constant":
-            return rate
-        return rate * 0.5 * (1 + math.cos(math.pi * step / num_steps))
 
-
-BASE = Variant()
+DEFAULT = Variant()
+SUDDEN = replace(DEFAULT, warmup=0)
 VARIANTS = [
-    BASE,
-    replace(BASE, output="tanh"),
-    replace(BASE, output="linear"),
-    replace(BASE, warmup=0),
-    replace(BASE, learning_rate=1e-3),
-    replace(BASE, learning_rate=4e-3),
-    replace(BASE, learning_rate=1e-3, warmup=0, schedule="constant"),  # the paper's
-    replace(BASE, schedule="constant"),
-    replace(BASE, averaging=0.98),
+    SUDDEN,
+    replace(SUDDEN, output="tanh"),
+    replace(SUDDEN, output="linear"),
+    replace(SUDDEN, learning_rate=1e-3),
+    replace(SUDDEN, learning_rate=4e-3),
+    replace(SUDDEN, learning_rate=1e-3, schedule="constant"),  # the paper's
+    DEFAULT,
+    replace(DEFAULT, learning_rate=1e-3),
+    replace(DEFAULT, schedule="constant"),
+    replace(DEFAULT, averaging=0.98),
 ]
 
 
@@ -113,7 +108,8 @@ class Bench:
             first = step * BATCH_SIZE
             samples = [self.train[first + number].image for number in range(BATCH_SIZE)]
             photos = torch.stack(samples).float() / 255
-            optimizer.param_groups[0]["lr"] = variant.rate(step, self.options.steps)
+            share = rate_at(step, self.options.steps, variant.warmup, variant.schedule)
+            optimizer.param_groups[0]["lr"] = variant.learning_rate * share
             optimizer.zero_grad()
             self.loss(paint(network, photos), photos)["total"].backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -64,6 +64,16 @@ def write(path: Path, header: object, weights: dict[str, torch.Tensor] | None = 
     [
         ("no json", "damaged header"),
         ("[1]", "damaged header"),
+        ("[" * 100_000, "damaged header"),
+        (
+            {
+                "format_version": 1,
+                "task": "a",
+                "network": "TransformerNet",
+                "arguments": {"num_blocks": 10**9},
+            },
+            "arguments that do not fit",
+        ),
         ({"task": "stylization"}, "damaged header"),
         ({"format_version": 99, "task": "a", "network": "b"}, "format version 99.*upgrade impasto"),
         ({"format_version": "1", "task": "a", "network": "b"}, "damaged header"),

@@ -14,6 +14,7 @@ import torch
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 
+from impasto.settings import CONFIG_FILE, RESUME_FILE, load_settings
 from impasto.training import train
 
 NUM_STEPS = 24
@@ -92,8 +93,9 @@ def test_run_killed_at_random_steps_ends_with_identical_weights(
 
 
 @pytest.mark.slow
-def test_interrupt_leaves_a_network_and_a_run_to_go_on_with(
-    tiny: list[str], tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_leaves_a_network_and_a_run_to_go_on_with(
+    tiny: list[str], tmp_path: Path, number: signal.Signals
 ) -> None:
     process = subprocess.Popen(
         [sys.executable, "train.py", *tiny, "trainer.max_steps=100000", "data.num_workers=1"],
@@ -106,10 +108,10 @@ def test_interrupt_leaves_a_network_and_a_run_to_go_on_with(
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("runs/tiny/*/resume.ckpt")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: workers get it too
+    os.killpg(process.pid, number)  # as terminals and job queues do: workers get it too
     output, _ = process.communicate(timeout=60)
     folder = only_run(tmp_path / "runs")
-    assert process.returncode == 130, output
+    assert process.returncode == 128 + number, output
     assert "Traceback" not in output
     assert f"Go on: python train.py resume={folder}" in output
     step = torch.load(folder / "resume.ckpt", weights_only=True)["global_step"]
@@ -126,3 +128,11 @@ def test_checkpoint_holds_no_loss_network(configure: Configure, tiny: list[str])
     state = torch.load(train(configure(tiny)) / "resume.ckpt", weights_only=True)["state_dict"]
     assert state
     assert all(name.startswith("network.") for name in state)
+
+
+@pytest.mark.parametrize("change", ["task.learning_rate=1", "model=johnson", "+data.x=1"])
+def test_resumed_run_refuses_other_settings(tmp_path: Path, change: str) -> None:
+    for name in (CONFIG_FILE, RESUME_FILE):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match="keeps its settings, got"):
+        load_settings(tmp_path, [f"resume={tmp_path}", change])

@@ -77,5 +77,5 @@ def test_ablation_prints_a_row_for_every_variant(
     done = run("scripts/ablate.py", *inputs, *sizes, f"--grid={tmp_path / 'grid.png'}")
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + 9
+    assert len(rows) == 2 + 10
     assert (tmp_path / "grid.png").is_file()

@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from impasto import Stylizer
+from impasto import Stylizer, settings
 from impasto.training import fit, prepare, train
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -54,7 +54,10 @@ def test_tensorboard_shows_losses_pictures_and_settings(
     parts = ("content", "style", "tv", "total")
     wanted = {f"{stage}/{part}" for stage in ("train", "val") for part in parts}
     assert wanted | {"images_per_second", "lr-Adam"} <= set(tags["scalars"])
+    assert {f"final/{part}" for part in parts} <= set(tags["scalars"])
+    assert "_hparams_/session_start_info" in events.summary_metadata
     assert {"style", "preview"} <= set(tags["images"])
+    assert [event.step for event in events.Images("preview")] == [3, 7, 9]
     assert len(events.Images("style")) == 1
     assert [event.step for event in events.Scalars("val/total")] == [3, 7, 9]  # 0-based
 
@@ -84,7 +87,14 @@ def test_same_seed_gives_same_weights_and_another_seed_others(
 def test_hopeless_run_ends_with_a_reason_and_good_weights(
     configure: Configure, tiny: list[str]
 ) -> None:
-    run = prepare(configure([*tiny, "style.strength=inf", "trainer.max_steps=1000"]))
+    run = prepare(configure([*tiny, "trainer.max_steps=1000"]))
+    paint_and_compare = run.task.paint_and_compare
+
+    def diverge(photos: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        painted, parts = paint_and_compare(photos)
+        return painted, {"total": parts["total"] * float("nan")}
+
+    run.task.paint_and_compare = diverge
     outcome = fit(run)
     assert outcome.failure is not None
     assert "diverged again after 3 returns" in outcome.failure
@@ -110,6 +120,15 @@ def test_two_runs_in_one_second_have_folders_of_their_own(
         ("task.schedule=linear", "linear"),
         ("style.strength=much", "style_weight must be a number of at least 0, got 'much'"),
         ("style.strength=-1", "at least 0, got -1"),
+        ("style.strength=inf", "at least 0, got inf"),
+        ("style.size=big", "big"),
+        ("loss.style_layers.relu1_2=high", "high"),
+        ("data.image_size=8", "at least 16 for 1 pyramid levels, got 8"),
+        ("trainer.max_steps=-1", "at least 1, got -1"),
+        ("trainer.devices=2", "one device, got trainer.devices=2"),
+        ("trainer.precision=16-mixed", "must be auto, 32-true or bf16-mixed, got 16-mixed"),
+        ("trainer.accelerator=tpu", "torch_xla"),
+        ("model._target_=torch.nn.Identity", "must be one of TransformerNet, got Identity"),
         ("resume=/nowhere", "Nothing to resume: no config.yaml in /nowhere"),
     ],
 )
@@ -119,3 +138,64 @@ def test_wrong_settings_are_refused_before_anything_is_written(
     with pytest.raises(Exception, match=message):
         prepare(configure([*tiny, override]))
     assert not (tmp_path / "runs").exists()
+
+
+def test_folder_of_damaged_photos_is_refused_before_anything_is_written(
+    configure: Configure, tiny: list[str], tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "a.jpg").write_text("no photo")
+    with pytest.raises(ValueError, match="None of the 1 pictures can be read"):
+        prepare(configure([*tiny, f"data.path={damaged}"]))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_style_may_be_named_by_a_number(configure: Configure, tiny: list[str]) -> None:
+    folder = train(configure([*tiny, "style.name=1889"]))
+    assert folder.parent.name == "1889"
+    assert Stylizer.load(folder / "network.safetensors", device="cpu").header.styles == ["1889"]
+
+
+def test_machine_with_many_cores_gets_no_advice(
+    configure: Configure, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_fabric.utilities.data._num_cpus_available", lambda: 16)
+    train(configure(tiny))  # warnings are errors
+
+
+def test_paper_is_stated_as_it_is(configure: Configure) -> None:
+    cfg = configure(["experiment=johnson2016"])
+    assert (cfg.trainer.max_steps, cfg.data.batch_size, cfg.data.image_size) == (40_000, 4, 256)
+    assert (cfg.task.learning_rate, cfg.task.schedule, cfg.task.warmup_steps) == (
+        1e-3,
+        "constant",
+        0,
+    )
+    assert (cfg.model.width, cfg.model.num_blocks, cfg.loss_network.name) == (32, 5, "vgg16")
+    assert {name for name, weight in cfg.loss.content_layers.items() if weight} == {"relu2_2"}
+    assert set(cfg.loss.style_layers) == {"relu1_2", "relu2_2", "relu3_3", "relu4_3"}
+    assert cfg.trainer.gradient_clip_val is None
+    assert cfg.data.source._target_ == "impasto.data.FolderPhotos"
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "cuda", "mps", "asked"),
+    [
+        ("auto", True, False, "cuda"),
+        ("gpu", True, False, "cuda"),
+        ("auto", False, True, "mps"),
+        ("auto", False, False, "cpu"),
+        ("cpu", True, False, "cpu"),
+    ],
+)
+def test_precision_is_that_of_the_device_lightning_takes(
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, cuda: bool, mps: bool, asked: str
+) -> None:
+    devices: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.setattr(settings, "half_dtype", devices.append)
+    trainer = OmegaConf.create({"precision": "auto", "accelerator": accelerator})
+    assert settings.choose_precision(trainer) == "32-true"
+    assert devices == [asked]

@@ -52,12 +52,6 @@ def fit(
     return module, watchdog, trainer
 
 
-@pytest.fixture(autouse=True)
-def quiet(recwarn: pytest.WarningsRecorder) -> None:
-    """Lightning's advice on workers is not what is tested here."""
-    pl.utilities.rank_zero.rank_zero_only.rank = 0
-
-
 NAN, INF = float("nan"), float("inf")
 
 
@@ -91,21 +85,27 @@ def test_repeated_failure_returns_to_the_start_at_half_the_rate() -> None:
     assert module.weights[11] < 1.0
 
 
+def test_every_second_step_bad_is_no_way_to_go_on() -> None:
+    _, watchdog, _ = fit(dict.fromkeys(range(1, 40, 2), NAN), 12, patience=3)
+    assert watchdog.num_rollbacks == 2
+
+
 def test_after_three_returns_training_stops_with_good_weights_and_a_message() -> None:
     module, watchdog, trainer = fit(dict.fromkeys(range(3, 100), NAN), 100, patience=2)
     assert watchdog.num_rollbacks == 3
     assert trainer.global_step == 3 + 4 * 2
     assert watchdog.failure is not None
-    assert "Lower task.learning_rate" in watchdog.failure
+    assert "lower task.learning_rate" in watchdog.failure
     assert torch.isfinite(module.network.weight).all()
     assert module.rates[-1] == pytest.approx(1e-2 / 8)
 
 
-def test_state_survives_a_restart() -> None:
-    _, before, _ = fit({1: NAN}, 5)
+def test_state_survives_a_restart_amid_bad_steps() -> None:
+    _, before, _ = fit({3: NAN, 4: NAN}, 5)
     after = Watchdog()
     after.load_state_dict(before.state_dict())
-    assert after.state_dict() == before.state_dict()
+    assert str(after.state_dict()) == str(before.state_dict())
+    assert after.good_state["network"]["weight"].item() == 1.0  # not the one to resume from
 
 
 def test_saved_state_is_the_one_to_return_to(tmp_path: Path) -> None:

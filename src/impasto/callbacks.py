@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -41,8 +42,8 @@ class Previews(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the style."""
-        if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
-            trainer.logger.experiment.add_image("style", self.style[0], trainer.global_step)
+        if trainer.global_step == 0 and isinstance(trainer.logger, TensorBoardLogger):
+            trainer.logger.experiment.add_image("style", self.style[0], 0)
 
     def on_validation_batch_end(
         self,
@@ -53,21 +54,19 @@ class Previews(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Paint the first photos as they come by."""
+        """Keep the first photos and what validation painted of them."""
         missing = self.num_photos - sum(len(photos) for photos, _ in self.rows)
         if missing > 0:
-            photos = batch[:missing]
-            self.rows.append((photos.cpu(), pl_module(photos).cpu()))
+            self.rows.append((batch[:missing].cpu(), outputs[:missing].cpu()))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the grid."""
+        """Show the grid, at the step at which Lightning logs the validation's losses."""
         photos, painted = (torch.cat(column) for column in zip(*self.rows, strict=True))
         self.rows = []
-        if trainer.is_global_zero:
-            grid = image_grid([photos, painted])
-            save_image(grid[None], self.folder / "preview.png")
-            if isinstance(trainer.logger, TensorBoardLogger):
-                trainer.logger.experiment.add_image("preview", grid, trainer.global_step)
+        grid = image_grid([photos, painted])
+        save_image(grid[None], self.folder / "preview.png")
+        if isinstance(trainer.logger, TensorBoardLogger):
+            trainer.logger.experiment.add_image("preview", grid, trainer.global_step - 1)
 
 
 class Export(Callback):
@@ -122,10 +121,9 @@ class Export(Callback):
     def _write(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, losses: dict[str, float]
     ) -> None:
-        if trainer.is_global_zero:
-            assert isinstance(pl_module.network, nn.Module)
-            header = replace(self.header, step=trainer.global_step, losses=losses)
-            save_checkpoint(self.path, pl_module.network, header, torch.float16)
+        assert isinstance(pl_module.network, nn.Module)
+        header = replace(self.header, step=trainer.global_step, losses=losses)
+        save_checkpoint(self.path, pl_module.network, header, torch.float16)
 
 
 class Throughput(Callback):
@@ -138,11 +136,13 @@ class Throughput(Callback):
     def __init__(self, window: int = 10) -> None:
         self.window = window
         self.images = 0
-        self.since = 0.0
+        self.seconds = 0.0
+        self.since: float | None = None
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        self._restart()
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Start the clock, if it stands."""
+        if self.since is None:
+            self.since = time.perf_counter()
 
     def on_train_batch_end(
         self,
@@ -152,22 +152,19 @@ class Throughput(Callback):
         batch: Tensor,
         batch_idx: int,
     ) -> None:
-        """Log at the end of every window."""
-        self.images += len(batch) * trainer.world_size
-        if (batch_idx + 1) % self.window == 0:
-            speed = self.images / (time.perf_counter() - self.since)
-            pl_module.log(SPEED, speed, prog_bar=True)
+        """Count, and log at the end of a window."""
+        now = time.perf_counter()
+        self.seconds += now - (self.since or now)
+        self.images, self.since = self.images + len(batch), now
+        if self.images >= self.window * len(batch):
+            pl_module.log(SPEED, self.images / self.seconds, prog_bar=True)
             if pl_module.device.type == "cuda":
-                used = torch.cuda.max_memory_allocated() / 2**20
-                pl_module.log("gpu_memory_mib", used)
-            self._restart()
+                pl_module.log("gpu_memory_mib", torch.cuda.max_memory_allocated() / 2**20)
+            self.images, self.seconds = 0, 0.0
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the time of validation out."""
-        self._restart()
-
-    def _restart(self) -> None:
-        self.images, self.since = 0, time.perf_counter()
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock: only training counts, loading included."""
+        self.since = None
 
 
 class StopOnSignal(Callback):
@@ -217,6 +214,10 @@ class StopOnSignal(Callback):
 class ProgressBar(TQDMProgressBar):
     """One bar for the whole run: steps, time left, images per second; validation is silent."""
 
+    def __init__(self) -> None:
+        # A log file takes a line now and then, a terminal one that moves.
+        super().__init__(refresh_rate=1 if sys.stdout.isatty() else 50)
+
     def init_validation_tqdm(self) -> Tqdm:
         """Keep a bar that nobody sees."""
         return Tqdm(disable=True)
@@ -236,4 +237,4 @@ class ProgressBar(TQDMProgressBar):
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Show the speed in whole images, and no version number of the run."""
         metrics = super().get_metrics(trainer, pl_module)
-        return {"images/s": f"{metrics[SPEED]:.0f}"} if SPEED in metrics else {}
+        return {"images/s": f"{metrics[SPEED]:.3g}"} if SPEED in metrics else {}

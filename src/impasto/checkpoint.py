@@ -17,6 +17,7 @@ from impasto.networks import TransformerNet
 FORMAT_VERSION = 1
 HEADER_KEY = "impasto"  # safetensors metadata maps strings to strings: one key, one JSON text
 MAX_BYTES = 1 << 30  # 1 GiB: the largest network here is a quarter of it
+MAX_SIZE = 4096  # of any argument of a network: a width, a number of blocks
 NETWORKS: dict[str, type[nn.Module]] = {"TransformerNet": TransformerNet}
 
 
@@ -123,7 +124,7 @@ def _parse_header(path: Path, text: str) -> Header:
         header = Header(**{name: value for name, value in values.items() if name in known})
         _check_types(header)
         return header
-    except (TypeError, KeyError, json.JSONDecodeError):
+    except (TypeError, KeyError, RecursionError, json.JSONDecodeError):
         raise CheckpointError(f"{path} has a damaged header: {text[:80]!r}.") from None
 
 
@@ -147,6 +148,8 @@ def _build(path: Path, header: Header) -> nn.Module:
         raise CheckpointError(
             f"{path} holds the network {header.network!r}; known here are {', '.join(NETWORKS)}."
         )
+    if any(isinstance(size, int) and size > MAX_SIZE for size in header.arguments.values()):
+        raise CheckpointError(f"{path} has arguments that do not fit: sizes up to {MAX_SIZE}.")
     try:
         with torch.device("meta"):
             return NETWORKS[header.network](**header.arguments)

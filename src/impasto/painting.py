@@ -1,5 +1,7 @@
 """Paint a photo or a folder of photos: first decide what goes where, then do what is missing."""
 
+import os
+import re
 import sys
 import time
 from collections import Counter
@@ -12,6 +14,8 @@ from tqdm import tqdm
 from impasto.images import SAVED_SUFFIXES, list_images, open_picture, save_picture
 from impasto.inference import Stylizer
 
+# What PyTorch says on the CPU and on Apple GPUs, where it has no class of its own for it.
+_NO_MEMORY = re.compile("allocate memory|out of memory")
 FORMATS = ("keep", "png", "jpg", "webp")
 
 
@@ -52,7 +56,7 @@ def plan_picture(source: Path, output: str | None, style: str) -> Job:
     """
     default_name = f"{source.stem}_{style}.png"
     target = Path(output) if output else source.with_name(default_name)
-    if output and (target.is_dir() or output.endswith("/")):
+    if output and (target.is_dir() or output.endswith(("/", os.sep))):
         target = target / default_name
     if target.suffix.lower() not in SAVED_SUFFIXES:
         raise ValueError(
@@ -151,7 +155,6 @@ def _failure(source: Path, error: Exception) -> str:
     """One line for what can go wrong with a picture; anything else is a bug, and is raised."""
     if isinstance(error, (ValueError, FileNotFoundError)):
         return str(error)
-    # The CPU has no class of its own for it.
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _NO_MEMORY.search(str(error)):
         return f"{source} is too large for the memory of this device: make it smaller."
     raise error

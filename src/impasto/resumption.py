@@ -45,18 +45,23 @@ class Resumption(Checkpoint):
         """Go on with the saved random states, after all that draws numbers when starting."""
         if self.random_states:
             torch.set_rng_state(self.random_states[0])
-            if torch.cuda.is_available():
-                torch.cuda.set_rng_state_all(self.random_states[1:])
+            for state in self.random_states[1:]:
+                torch.cuda.set_rng_state(state)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save; Lightning calls this class last, so that all others have come to rest."""
         trainer.save_checkpoint(self.path)
 
     def state_dict(self) -> dict[str, Any]:
-        """The random states of the CPU and of every GPU."""
-        devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return {"random_states": [torch.get_rng_state(), *devices]}
+        """The random states of the CPU and, where there is one, of the GPU in use."""
+        device = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
+        return {"random_states": [torch.get_rng_state(), *device]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the states until training starts."""
         self.random_states = state_dict["random_states"]
+
+
+def steps_done(path: Path) -> int | None:
+    """Optimisation steps behind a ``.ckpt``; ``None`` if there is no such file yet."""
+    return torch.load(path, weights_only=True)["global_step"] if path.exists() else None

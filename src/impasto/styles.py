@@ -22,7 +22,7 @@ def load_painting(path: str | Path, size: int) -> Tensor:
         FileNotFoundError: If there is no such picture.
         ValueError: If the file is no picture, or ``size`` is below 32.
     """
-    if size < 32:
+    if not isinstance(size, int) or size < 32:
         raise ValueError(
             f"style.size is the painting's shorter side in pixels, at least 32, got {size}."
         )

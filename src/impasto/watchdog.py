@@ -19,13 +19,15 @@ log = logging.getLogger(__name__)
 class Watchdog(Callback):
     """Guards against losses that are not finite or explode.
 
-    One bad step is skipped: the weights stay, the count is logged as ``train/skipped_steps``.
-    ``patience`` bad steps in a row return network and optimiser to the last good state, which is
-    the one last saved to resume from, at half the learning rate. After ``max_rollbacks`` of these
-    the run ends, and says so in ``failure``.
+    A bad step is skipped: the weights stay, the count is logged as ``train/skipped_steps``. When
+    ``patience`` of the last ``4 * patience`` steps were bad, network and optimiser return to the
+    last good state, which is the one last saved to resume from, at half the learning rate. After
+    ``max_rollbacks`` of these the run ends, and says so in ``failure``.
+
+    The limits are wide: a loss of a healthy run varies by a factor of 3 from batch to batch.
 
     Args:
-        patience: Bad steps in a row that are merely skipped.
+        patience: Bad steps that are merely skipped, less one.
         max_rollbacks: Returns before giving up.
         explosion: A loss this many times the median of the last ``window`` good ones is bad.
         window: Steps to take the median of; no loss counts as exploded before that many.
@@ -41,39 +43,44 @@ class Watchdog(Callback):
         self.patience = patience
         self.max_rollbacks = max_rollbacks
         self.explosion = explosion
-        self.recent: deque[float] = deque(maxlen=window)
-        self.streak = 0
+        self.losses: deque[float] = deque(maxlen=window)  # the last good ones
+        self.were_bad: deque[bool] = deque(maxlen=4 * patience)  # the last steps
         self.num_skipped = 0
         self.num_rollbacks = 0
         self.failure: str | None = None
-        self.loss = math.nan
+        self.loss = torch.tensor(math.nan)
         self.good_state: dict[str, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember the state that training starts or resumes from."""
-        self._remember(pl_module, trainer.optimizers[0])
+        """Remember the state that training starts or resumes from, if it is good."""
+        if not self.good_state:
+            self._remember(pl_module, trainer.optimizers[0])
 
     def on_before_backward(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
     ) -> None:
-        """Take note of the loss."""
-        self.loss = loss.item()
+        """Take note of the loss, without waiting for it."""
+        self.loss = loss.detach()
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         """Skip a bad step: Adam leaves alone what has no gradient."""
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients).item()
-        pl_module.log("train/gradient_norm", norm)
-        if math.isfinite(norm) and not self._is_bad(self.loss):
-            self.streak = 0
-            self.recent.append(self.loss)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        # One wait for the device a step, not two.
+        loss, size = torch.stack([self.loss.float(), norm.float()]).tolist()
+        pl_module.log("train/gradient_norm", size)
+        bad = not math.isfinite(size) or self._is_bad(loss)
+        self.were_bad.append(bad)
+        if not bad:
+            self.losses.append(loss)
             return
         optimizer.zero_grad(set_to_none=True)
-        self.streak += 1
         self.num_skipped += 1
         pl_module.log("train/skipped_steps", float(self.num_skipped))
+        if self.num_skipped == 1:
+            log.warning("Skipping step %d: its loss is %g.", trainer.global_step, loss)
 
     def on_train_batch_end(
         self,
@@ -84,22 +91,22 @@ class Watchdog(Callback):
         batch_idx: int,
     ) -> None:
         """Return to the last good state when skipping does not help."""
-        if self.streak < self.patience:
+        if sum(self.were_bad) < self.patience:
             return
-        self.streak = 0
+        self.were_bad.clear()
         if self.num_rollbacks == self.max_rollbacks:
+            self._restore(trainer, pl_module, rate=1.0)
             self.failure = (
                 f"Training diverged again after {self.max_rollbacks} returns to a good state "
-                f"(loss {self.loss:g} at step {trainer.global_step}). Everything is saved. "
-                f"Lower task.learning_rate or style.strength."
+                f"(loss {self.loss:g} at step {trainer.global_step}). Everything is saved. Start "
+                f"a new run with a lower task.learning_rate or style.strength."
             )
-            self._restore(trainer, pl_module, rate=1.0)
             trainer.should_stop = True
             return
         self.num_rollbacks += 1
         self._restore(trainer, pl_module, rate=0.5)
         log.warning(
-            "Loss %g at step %d, %d steps in a row were skipped: back to the last good state, at "
+            "Loss %g at step %d, %d steps were skipped of late: back to the last good state, at "
             "half the learning rate (%d of %d times).",
             self.loss,
             trainer.global_step,
@@ -112,31 +119,34 @@ class Watchdog(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """What is saved to resume from is the good state to return to."""
-        if self.streak == 0 and self.failure is None:
+        if not any(self.were_bad) and self.failure is None:
             self._remember(pl_module, trainer.optimizers[0])
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that later decisions depend on."""
         return {
-            "recent": list(self.recent),
-            "streak": self.streak,
+            "losses": list(self.losses),
+            "were_bad": list(self.were_bad),
             "num_skipped": self.num_skipped,
             "num_rollbacks": self.num_rollbacks,
+            # Else it is the very state that is saved beside this.
+            "good_state": self.good_state if any(self.were_bad) else {},
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on as if never stopped."""
-        self.recent.extend(state_dict["recent"])
-        self.streak = state_dict["streak"]
+        self.losses.extend(state_dict["losses"])
+        self.were_bad.extend(state_dict["were_bad"])
         self.num_skipped = state_dict["num_skipped"]
         self.num_rollbacks = state_dict["num_rollbacks"]
+        self.good_state = state_dict["good_state"]
 
     def _is_bad(self, loss: float) -> bool:
         if not math.isfinite(loss):
             return True
-        if len(self.recent) < (self.recent.maxlen or 0):
+        if len(self.losses) < (self.losses.maxlen or 0):
             return False
-        return loss > self.explosion * statistics.median(self.recent)
+        return loss > self.explosion * statistics.median(self.losses)
 
     def _remember(self, pl_module: pl.LightningModule, optimizer: Optimizer) -> None:
         network = _network(pl_module)

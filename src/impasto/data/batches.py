@@ -145,5 +145,6 @@ def default_num_workers() -> int:
 
 
 def ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C to the main process, which ends its workers without their tracebacks."""
+    """Leave signals to the main process: terminals and job queues send them to all processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -111,11 +111,9 @@ class ImageDataModule(LightningDataModule):
         num_devices = self.trainer.world_size
         if num_devices > 1:
             raise ValueError(f"Training runs on one device, got {num_devices}: set devices=1.")
-        if self.trainer.max_steps > 0:
-            return self.trainer.max_steps
-        if isinstance(self.trainer.limit_train_batches, int):
-            return self.trainer.limit_train_batches
-        raise ValueError("The length of the run is not known: set trainer.max_steps.")
+        if self.trainer.max_steps < 1:
+            raise ValueError("The length of the run is not known: set trainer.max_steps.")
+        return self.trainer.max_steps
 
     def _position(self) -> int:
         """Count the samples trained on so far, over all resumptions.

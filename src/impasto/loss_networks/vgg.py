@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Self
 
 import torch
 from safetensors import SafetensorError
@@ -62,15 +63,14 @@ class VGG(nn.Module):
             )
         depth = max(names.index(layer) for layer in self.layers) + 1
         self.names = names[:depth]
-        self.dtype = dtype
         self.convolutions = _convolutions(name, depth)
         if weights != "random":
             self._load(name, weights)
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
-        self.convolutions.to(dtype=dtype)
         self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.requires_grad_(False)
+        self.compute_in(dtype)
 
     def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Compute features.
@@ -84,7 +84,8 @@ class VGG(nn.Module):
             own precision. Every ``relu*_1`` after the first block halves H and W.
         """
         wanted = set(self.layers if layers is None else layers)
-        features = ((images - self.mean) / self.std).to(self.dtype)
+        dtype = next(self.convolutions.parameters()).dtype
+        features = ((images - self.mean) / self.std).to(dtype)
         found: dict[str, Tensor] = {}
         for name, convolution in zip(self.names, self.convolutions, strict=True):
             if name.endswith("_1") and name != "relu1_1":
@@ -95,6 +96,11 @@ class VGG(nn.Module):
             if len(found) == len(wanted):
                 break
         return found
+
+    def compute_in(self, dtype: torch.dtype) -> Self:
+        """Compute features in another precision from now on; the input stays float32."""
+        self.convolutions.to(dtype)
+        return self
 
     def _load(self, name: str, weights: str | Path) -> None:
         """Fill the convolutions from torchvision's keys, in order."""

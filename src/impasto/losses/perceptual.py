@@ -1,5 +1,6 @@
 """The perceptual loss: content, style and total variation, by named parts."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -147,14 +148,14 @@ def halve(images: Tensor) -> Tensor:
 
 
 def _weight(name: str, weight: float) -> float:
-    if not isinstance(weight, int | float) or not weight >= 0:
+    if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
         raise ValueError(f"{name} must be a number of at least 0, got {weight!r}.")
     return weight
 
 
 def _normalized(name: str, weights: Mapping[str, float]) -> dict[str, float]:
-    total = sum(weights.values())
-    if min(weights.values(), default=0.0) < 0 or total <= 0:
+    total = sum(_weight(f"{name}.{layer}", weight) for layer, weight in weights.items())
+    if total == 0:
         raise ValueError(f"{name} needs weights that add up to more than 0, got {dict(weights)}.")
     return {layer: weight / total for layer, weight in weights.items() if weight > 0}
 

@@ -1,7 +1,5 @@
 """Training a style: one network learns to paint every photo like one painting."""
 
-import math
-
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
@@ -11,6 +9,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from impasto.losses import PerceptualLoss
 from impasto.networks import channels_last
+from impasto.tasks.schedule import rate_at
 
 
 class Stylization(pl.LightningModule):
@@ -20,8 +19,8 @@ class Stylization(pl.LightningModule):
         network: Photos to paintings, both RGB in [0, 1], shape ``(N, 3, H, W)``.
         loss: What to minimise.
         learning_rate: Of Adam, at its highest.
-        warmup_steps: Steps over which the rate rises from zero.
-        schedule: ``cosine`` falls to zero at the last step; ``constant`` is the paper's.
+        warmup_steps: Steps over which the rate rises.
+        schedule: ``cosine`` or ``constant``, see ``rate_at``; the latter is the paper's.
         compile: Whether to compile the whole step: faster on a GPU after a minute of waiting.
 
     Raises:
@@ -41,14 +40,13 @@ class Stylization(pl.LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        if schedule not in ("cosine", "constant"):
-            raise ValueError(f"No schedule {schedule!r}: choose cosine or constant.")
+        rate_at(0, 1, warmup_steps, schedule)  # an unknown schedule fails here, not in training
         self.network = channels_last(network)
         self.loss = loss
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps
         self.schedule = schedule
-        self.losses = torch.compile(self._losses) if compile else self._losses
+        self.paint_and_compare = torch.compile(self._step) if compile else self._step
 
     def forward(self, photos: Tensor) -> Tensor:
         """Paint photos: RGB in [0, 1], shape ``(N, 3, H, W)``, in and out, float32."""
@@ -56,14 +54,15 @@ class Stylization(pl.LightningModule):
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """Compute the loss of one batch of photos, and log its parts as ``train/...``."""
-        parts = self.losses(photos)
+        _, parts = self.paint_and_compare(photos)
         self.log_dict({f"train/{name}": part.detach() for name, part in parts.items()})
         return parts["total"]
 
-    def validation_step(self, photos: Tensor, batch_idx: int) -> None:
-        """Log the parts of the same loss on held-out photos as ``val/...``."""
-        parts = self._losses(photos)
+    def validation_step(self, photos: Tensor, batch_idx: int) -> Tensor:
+        """Log the same loss on held-out photos as ``val/...``; returns the paintings."""
+        painted, parts = self._step(photos)
         self.log_dict({f"val/{name}": part for name, part in parts.items()}, batch_size=len(photos))
+        return painted
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam over the network's weights, its rate set at every step."""
@@ -82,13 +81,9 @@ class Stylization(pl.LightningModule):
             name: weight for name, weight in state.items() if not name.startswith("loss.")
         }
 
-    def _losses(self, photos: Tensor) -> dict[str, Tensor]:
-        return self.loss(self(photos), photos)
+    def _step(self, photos: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        painted = self(photos)
+        return painted, self.loss(painted, photos)
 
     def _rate(self, step: int) -> float:
-        """The learning rate at a step, as a share of its highest."""
-        warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
-        if self.schedule == "constant":
-            return warmup
-        progress = min(1.0, step / max(1, self.trainer.max_steps))
-        return warmup * 0.5 * (1 + math.cos(math.pi * progress))
+        return rate_at(step, self.trainer.max_steps, self.warmup_steps, self.schedule)

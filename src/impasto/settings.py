@@ -1,0 +1,101 @@
+"""The settings of a run: complete, checked as a whole, with paths that hold anywhere."""
+
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from impasto.precision import half_dtype
+
+CONFIG_FILE = "config.yaml"
+RESUME_FILE = "resume.ckpt"
+
+# float16 would need loss scaling, which hides losses from the watchdog; bfloat16 needs none.
+PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
+PATHS = ("style.image", "data.path", "loss_network.weights")
+NOT_PATHS = ("hub", "random")
+# What a run that goes on may change: how long, how often, where things are. Not what it computes.
+CHANGEABLE = (*PATHS, "trainer.max_steps", "trainer.val_check_interval", "data.num_workers")
+
+
+def load_settings(folder: Path, overrides: list[str]) -> DictConfig:
+    """Read the settings of a run that goes on.
+
+    Args:
+        folder: Of the run.
+        overrides: Changes such as ``trainer.max_steps=4000``.
+
+    Raises:
+        FileNotFoundError: If the folder holds nothing to go on with.
+        ValueError: If a change is none of ``CHANGEABLE``.
+    """
+    for name in (CONFIG_FILE, RESUME_FILE):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"Nothing to resume: no {name} in {folder}. Give the folder of a run, "
+                f"resume=runs/<name>/<time>; it can be resumed once it was validated."
+            )
+    changes = [override for override in overrides if not override.startswith("resume=")]
+    for change in changes:
+        if change.partition("=")[0] not in CHANGEABLE:
+            raise ValueError(
+                f"A run that goes on keeps its settings, got {change}: start a new run, or change "
+                f"only {', '.join(CHANGEABLE)}."
+            )
+    cfg = OmegaConf.merge(OmegaConf.load(folder / CONFIG_FILE), OmegaConf.from_dotlist(changes))
+    assert isinstance(cfg, DictConfig)
+    return cfg
+
+
+def settle(cfg: DictConfig) -> None:
+    """Check what only the whole can tell, in place; make paths absolute.
+
+    Args:
+        cfg: All settings.
+
+    Raises:
+        ValueError: If a mandatory one is missing, or a number is out of range.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg) - {"name"})  # the run's name is the style's
+    if missing:
+        raise ValueError(f"{' and '.join(missing)} must be given, as in {missing[0]}=...")
+    OmegaConf.resolve(cfg)
+    for key in PATHS:
+        value = OmegaConf.select(cfg, key)
+        if value is not None and value not in NOT_PATHS:
+            OmegaConf.update(cfg, key, str(Path(str(value)).expanduser().absolute()))
+    if cfg.trainer.max_steps < 1:
+        raise ValueError(f"trainer.max_steps must be at least 1, got {cfg.trainer.max_steps}.")
+    if cfg.trainer.devices != 1:
+        raise ValueError(f"Training takes one device, got trainer.devices={cfg.trainer.devices}.")
+    smallest = 16 << (cfg.loss.num_levels - 1)
+    if cfg.data.image_size < smallest:
+        raise ValueError(
+            f"data.image_size must be at least {smallest} for {cfg.loss.num_levels} pyramid "
+            f"levels, got {cfg.data.image_size}."
+        )
+
+
+def choose_precision(trainer: DictConfig) -> str:
+    """Resolve ``auto``: bfloat16 where the device that Lightning will take computes it natively.
+
+    Args:
+        trainer: With ``precision`` and ``accelerator``.
+
+    Returns:
+        One of ``PRECISIONS``.
+
+    Raises:
+        ValueError: If another one is asked for.
+    """
+    if trainer.precision == "auto":
+        device = trainer.accelerator
+        if device in ("auto", "gpu"):
+            on_gpu = "mps" if torch.backends.mps.is_available() else "cpu"
+            device = "cuda" if torch.cuda.is_available() else on_gpu
+        return "bf16-mixed" if half_dtype(device) else "32-true"
+    if trainer.precision not in PRECISIONS:
+        raise ValueError(
+            f"trainer.precision must be auto, {' or '.join(PRECISIONS)}, got {trainer.precision}."
+        )
+    return trainer.precision
