@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from impasto import Stylizer, load_image, save_image
 from impasto.images import image_grid, resize_short_side
@@ -15,7 +14,7 @@ def square(photo: Tensor, size: int) -> Tensor:
     """Cut the middle out of an image of shape ``(1, 3, H, W)``, ``size`` pixels a side."""
     photo = resize_short_side(photo, size)
     left, top = (photo.shape[-1] - size) // 2, (photo.shape[-2] - size) // 2
-    return F.pad(photo, (-left, left + size - photo.shape[-1], -top, top + size - photo.shape[-2]))
+    return photo[..., top : top + size, left : left + size]
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from impasto.precision import half_dtype
 
 STYLE_LAYERS = {"relu1_2": 1.0, "relu2_2": 1.0, "relu3_3": 1.0, "relu4_3": 1.0}
 CONTENT_LAYER = "relu3_3"
+_step: Callable[[], None]
 NUM_WARM_UPS = 2  # steps in which libraries choose kernels and memory is first taken
 
 
@@ -72,24 +73,19 @@ def run(options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps(figures, indent=2))
 
 
-class Contender:
-    """One way to make a step, in a process of its own: memory settings are a process's."""
-
-    step: Callable[[], None]
-
-
 def prepare(name: str, options: argparse.Namespace) -> None:
-    """Build a contender in this process."""
+    """Build a contender in this process, of its own since memory settings are a process's."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     photos = torch.rand(options.batch_size, 3, options.size, options.size, device=device)
-    Contender.step = STEPS[name](photos, options)
+    global _step
+    _step = STEPS[name](photos, options)
 
 
 def timed() -> float:
     """Seconds of one step of this process's contender."""
     start = time.perf_counter()
-    Contender.step()
+    _step()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - start

@@ -4,6 +4,7 @@ Environment:
     PHOTO: What to paint; an astronaut from scikit-image by default.
     STYLE_IMAGE: What to learn from; a texture with the strokes of The Starry Night by default.
     VGG_WEIGHTS: A file with VGG-19's weights; downloaded once by default.
+    DEMO_OPTIONS: More options of train.py, such as ``trainer.max_steps=300``.
 """
 
 import os
@@ -15,25 +16,34 @@ from pathlib import Path
 
 import skimage
 
+ROOT = Path(__file__).parents[1]
 FOLDER = Path("demo")
 
 
-def run(*arguments: str) -> None:
+def run(script: str, *arguments: str) -> None:
     """Show a command and run it; end with its exit code if it fails."""
-    print(f"\n$ python {shlex.join(arguments)}", flush=True)
-    code = subprocess.run([sys.executable, *arguments], check=False).returncode
+    print(f"\n$ python {shlex.join([script, *arguments])}", flush=True)
+    code = subprocess.run([sys.executable, ROOT / script, *arguments], check=False).returncode
     if code:
         sys.exit(code)
+
+
+def quoted(value: str) -> str:
+    """Quote a value, which may be a path with spaces or commas, for Hydra."""
+    escaped = value.replace("'", r"\'")
+    return f"'{escaped}'"
 
 
 def main() -> None:
     """Train, paint, and say where everything is."""
     photo = os.environ.get("PHOTO") or str(Path(skimage.__file__).parent / "data" / "astronaut.png")
-    overrides = [f"loss_network.weights={os.environ.get('VGG_WEIGHTS') or 'hub'}"]
-    if "STYLE_IMAGE" in os.environ:
-        overrides += ["style=image", f"style.image={os.environ['STYLE_IMAGE']}", "style.name=demo"]
+    overrides = [f"loss_network.weights={quoted(os.environ.get('VGG_WEIGHTS') or 'hub')}"]
+    painting = os.environ.get("STYLE_IMAGE")
+    if painting:
+        overrides += ["style=image", f"style.image={quoted(painting)}", "style.name=demo"]
     else:
         overrides += ["style=starry_night"]
+    overrides += shlex.split(os.environ.get("DEMO_OPTIONS", ""))
     runs = FOLDER / "runs"
     started = time.time()
     run("train.py", "experiment=quick", "data=sample", f"run_folder={runs}", *overrides)

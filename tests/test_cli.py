@@ -1,3 +1,5 @@
+"""infer.py: what it paints, keeps, refuses and says."""
+
 import errno
 import re
 import subprocess

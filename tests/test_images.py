@@ -1,3 +1,5 @@
+"""Pictures as tensors and back: every mode, 16 bits, transparency."""
+
 from pathlib import Path
 
 import numpy as np

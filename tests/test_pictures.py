@@ -1,3 +1,5 @@
+"""Picture files: upright, in sRGB, whole or not at all, hostile ones refused."""
+
 import errno
 import io
 import struct

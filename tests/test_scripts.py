@@ -2,22 +2,27 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from impasto import Stylizer
 from impasto.images import open_picture
 
 ROOT = Path(__file__).parents[1]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(
+    script: str, *arguments: str, cwd: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [sys.executable, str(ROOT / script), *arguments],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
         timeout=120,
@@ -79,3 +84,45 @@ def test_ablation_prints_a_row_for_every_variant(
     rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 10
     assert (tmp_path / "grid.png").is_file()
+
+
+@pytest.mark.slow
+def test_loader_benchmark_reads_a_folder_of_ones_own(photos: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    arguments = [f"--path={photos}", "--repeats=1", f"--json={figures}"]
+    done = run("scripts/benchmark.py", "loader", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "x plain" in done.stdout
+    (contenders,) = json.loads(figures.read_text()).values()
+    assert len(contenders) == 3
+
+
+@pytest.mark.slow
+def test_demo_says_where_everything_is(painting: Path, tmp_path: Path) -> None:
+    awkward = tmp_path / "it's a (painting), really.png"
+    painting.rename(awkward)
+    environment = {
+        "PHOTO": str(awkward),
+        "STYLE_IMAGE": str(awkward),
+        "VGG_WEIGHTS": "random",
+        "DEMO_OPTIONS": "trainer.max_steps=2 data.image_size=64 model.width=2 style.size=64",
+    }
+    done = run("scripts/demo.py", cwd=tmp_path, **environment)
+    assert done.returncode == 0, done.stderr
+    for name, path in re.findall(r"^  (picture|checkpoint) +(.*)$", done.stdout, re.MULTILINE):
+        assert (tmp_path / path).is_file(), name
+    assert "tensorboard --logdir" in done.stdout
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", ROOT / "checkpoints" / "README.md"):
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+def test_networks_of_the_readme_paint() -> None:
+    for name in set(
+        re.findall(r"checkpoints/[\w]+\.safetensors", (ROOT / "README.md").read_text())
+    ):
+        stylizer = Stylizer.load(ROOT / name, device="cpu")
+        assert stylizer(torch.rand(1, 3, 33, 20)).shape == (1, 3, 33, 20)

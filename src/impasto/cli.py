@@ -1,5 +1,6 @@
 """The arguments of infer.py, and what it says."""
 
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -101,6 +102,9 @@ def parse_options(argv: list[str]) -> Options:
         if OmegaConf.is_missing(schema, key):
             raise ValueError(f"{key}= is missing; infer.py needs ckpt=... and input=...")
     options = Options(**{str(key): schema[key] for key in schema})
+    options.ckpt, options.input = (str(Path(p).expanduser()) for p in (options.ckpt, options.input))
+    if options.output and options.output.startswith("~"):  # else as given: a slash at its end tells
+        options.output = os.path.expanduser(options.output)  # noqa: PTH111 - keeps that slash
     _check(options)
     return options
 

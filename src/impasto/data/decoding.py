@@ -1,5 +1,6 @@
 """Square crops out of picture files: decode little, resize once, pass over damaged files."""
 
+import errno
 import math
 import warnings
 from collections.abc import Callable, Iterable
@@ -15,6 +16,8 @@ from impasto.images import IMAGE_SUFFIXES, to_tensor
 
 # What a worker holds decoded at most: 100 megapixels are 400 MB. JPEGs are scaled while decoding.
 MAX_DECODED_PIXELS = 100_000_000
+
+FAULTS_OF_THE_MACHINE = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 _FORMAT_OF = Image.registered_extensions()
 _FORMATS = sorted(  # most frequent first: Pillow tries them one after the other
@@ -44,6 +47,8 @@ def read_first(paths: Iterable[Path], choose: ChooseSquare, image_size: int) -> 
         try:
             return Sample(read_crop(path, choose, image_size), tuple(skipped))
         except Exception as error:  # hostile files make Pillow raise more than a dozen types
+            if isinstance(error, OSError) and error.errno in FAULTS_OF_THE_MACHINE:
+                raise  # to pass over a good photo would change what the run sees
             reason = (str(error) or type(error).__name__).splitlines()[0]
             skipped.append(Skipped(str(path), reason))
     raise ValueError(

@@ -131,8 +131,8 @@ def split(
 ) -> tuple[list[Path], list[Path]]:
     """Hold photos out by a hash of their path, so that adding photos never moves another one.
 
-    Where that leaves a side empty, as it does in small folders, one photo is held out; a single
-    photo serves on both sides.
+    Where that leaves a side empty, as it does in small folders, the photo of the lowest hash is
+    held out, which may be another one once photos are added; a single photo serves on both sides.
 
     Args:
         paths: Of photos in ``folder`` or below, at least one.
