@@ -26,7 +26,11 @@ def main(cfg: DictConfig) -> None:
     print(
         f"Training {run.cfg.name}. Watch it: tensorboard --logdir {run.cfg.run_folder}", flush=True
     )
-    outcome = fit(run)
+    try:
+        outcome = fit(run)
+    except OSError as error:  # a full disk, most often
+        print(f"train.py: {error}. What is in {run.folder} is whole.", file=sys.stderr)
+        sys.exit(1)
     if outcome.failure:
         print(f"train.py: {outcome.failure}", file=sys.stderr)
         sys.exit(1)
