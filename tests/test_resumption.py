@@ -31,8 +31,14 @@ class Kill(Callback):
         if trainer.fit_loop.epoch_loop.total_batch_idx == int(os.environ["KILL_AT"]):
             os.kill(os.getpid(), signal.SIGKILL)
 
-callbacks = training._callbacks
-training._callbacks = lambda run: [Kill(), *callbacks(run)]
+prepare = training.prepare
+
+def prepare_to_die(cfg):
+    run = prepare(cfg)
+    run.trainer.callbacks.insert(0, Kill())
+    return run
+
+training.prepare = prepare_to_die
 sys.argv[0] = "train.py"
 import runpy
 runpy.run_path("train.py", run_name="__main__")
