@@ -46,6 +46,13 @@ def test_wrong_setting_is_one_line_and_exit_code_2(
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_training_without_a_style_is_told_what_is_missing() -> None:
+    done = run("train.py")
+    assert done.returncode == 2
+    assert "style.image and style.name must be given, as in style.image=..." in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_unknown_style_is_answered_with_the_known_ones() -> None:
     done = run("train.py", "style=nonsense")
     assert done.returncode != 0

@@ -56,7 +56,7 @@ def settle(cfg: DictConfig) -> None:
     Raises:
         ValueError: If a mandatory one is missing, or a number is out of range.
     """
-    missing = sorted(OmegaConf.missing_keys(cfg) - {"name"})  # the run's name is the style's
+    missing = sorted(OmegaConf.missing_keys(cfg.style) | OmegaConf.missing_keys(cfg.data))
     if missing:
         raise ValueError(f"{' and '.join(missing)} must be given, as in {missing[0]}=...")
     OmegaConf.resolve(cfg)
