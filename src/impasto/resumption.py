@@ -62,6 +62,6 @@ class Resumption(Checkpoint):
         self.random_states = state_dict["random_states"]
 
 
-def steps_done(path: Path) -> int | None:
-    """Optimisation steps behind a ``.ckpt``; ``None`` if there is no such file yet."""
-    return torch.load(path, weights_only=True)["global_step"] if path.exists() else None
+def steps_done(path: Path) -> int:
+    """Optimisation steps behind a ``.ckpt``; 0 if a run ended before it wrote one."""
+    return torch.load(path, weights_only=True)["global_step"] if path.exists() else 0

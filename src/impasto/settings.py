@@ -29,12 +29,11 @@ def load_settings(folder: Path, overrides: list[str]) -> DictConfig:
         FileNotFoundError: If the folder holds nothing to go on with.
         ValueError: If a change is none of ``CHANGEABLE``.
     """
-    for name in (CONFIG_FILE, RESUME_FILE):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"Nothing to resume: no {name} in {folder}. Give the folder of a run, "
-                f"resume=runs/<name>/<time>; it can be resumed once it was validated."
-            )
+    if not (folder / CONFIG_FILE).is_file():
+        raise FileNotFoundError(
+            f"Nothing to resume: no {CONFIG_FILE} in {folder}. Give the folder of a run, "
+            f"resume=runs/<name>/<time>."
+        )
     changes = [override for override in overrides if not override.startswith("resume=")]
     for change in changes:
         if change.partition("=")[0] not in CHANGEABLE:

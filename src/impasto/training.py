@@ -123,7 +123,7 @@ def prepare(cfg: DictConfig) -> Run:
             name="",
             version="",
             default_hp_metric=False,
-            purge_step=steps_done(folder / RESUME_FILE),
+            purge_step=steps_done(folder / RESUME_FILE) if resumed else None,
         ),
         callbacks=[
             watchdog,

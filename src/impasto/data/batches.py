@@ -45,7 +45,7 @@ class Sample(NamedTuple):
 class Batch(NamedTuple):
     """Several pictures on their way from a worker to the main process.
 
-    An array and not a tensor: of small batches, PyTorch's shared memory costs more than a copy.
+    An array and not a tensor: for small batches a pipe costs no more than shared memory.
 
     Args:
         levels: RGB, uint8, shape ``(N, S, S, 3)``.
