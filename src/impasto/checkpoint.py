@@ -1,28 +1,20 @@
 """One file to use a trained network: weights and a readable header, never pickle."""
 
-import json
 from dataclasses import asdict, dataclass, fields
 from dataclasses import field as default
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from impasto.files import write_atomically
+from impasto.container import CheckpointError, read_container, write_container
 from impasto.networks import TransformerNet
 
 FORMAT_VERSION = 1
-HEADER_KEY = "impasto"  # safetensors metadata maps strings to strings: one key, one JSON text
 MAX_BYTES = 1 << 30  # 1 GiB: the largest network here is a quarter of it
 MAX_SIZE = 4096  # of any argument of a network: a width, a number of blocks
 NETWORKS: dict[str, type[nn.Module]] = {"TransformerNet": TransformerNet}
-
-
-class CheckpointError(ValueError):
-    """A file that is no checkpoint, is damaged, or is of another kind than asked for."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ def save_checkpoint(
         name: weight.detach().to("cpu", dtype).contiguous()
         for name, weight in network.state_dict().items()
     }
-    write_atomically(path, save(weights, {HEADER_KEY: json.dumps(asdict(header))}))
+    write_container(path, weights, asdict(header))
 
 
 def load_checkpoint(path: Path) -> tuple[nn.Module, Header]:
@@ -84,48 +76,21 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, Header]:
         FileNotFoundError: If there is no such file.
         CheckpointError: If the file is no checkpoint of impasto, is damaged or too new.
     """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No checkpoint at {path}: a file ending in .safetensors is needed."
-        )
-    if path.stat().st_size > MAX_BYTES:
-        raise CheckpointError(f"{path} is larger than {MAX_BYTES >> 20} MiB: not a checkpoint.")
-    header, weights = _read(path)
+    values, weights = read_container(path, "checkpoint", MAX_BYTES, FORMAT_VERSION)
+    header = _parse_header(path, values)
     network = _build(path, header)
     _fill(path, network, weights)
     return network.eval().requires_grad_(False), header
 
 
-def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
+def _parse_header(path: Path, values: dict[str, Any]) -> Header:
+    known = {field.name for field in fields(Header)}
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is no safetensors file, or is damaged: {error}.") from None
-    if HEADER_KEY not in metadata:
-        raise CheckpointError(
-            f"{path} holds weights but no impasto header: train with `python train.py`, "
-            f"which writes network.safetensors."
-        )
-    return _parse_header(path, metadata[HEADER_KEY]), weights
-
-
-def _parse_header(path: Path, text: str) -> Header:
-    try:
-        values = json.loads(text)
-        version = values["format_version"]
-        if version > FORMAT_VERSION:
-            raise CheckpointError(
-                f"{path} has format version {version}, this impasto reads up to {FORMAT_VERSION}: "
-                f"upgrade impasto."
-            )
-        known = {field.name for field in fields(Header)}
         header = Header(**{name: value for name, value in values.items() if name in known})
         _check_types(header)
-        return header
-    except (TypeError, KeyError, RecursionError, json.JSONDecodeError):
-        raise CheckpointError(f"{path} has a damaged header: {text[:80]!r}.") from None
+    except TypeError:
+        raise CheckpointError(f"{path} has a damaged header: {str(values)[:80]!r}.") from None
+    return header
 
 
 def _check_types(header: Header) -> None:

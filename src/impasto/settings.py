@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from impasto.download import is_url
 from impasto.precision import half_dtype
 
 CONFIG_FILE = "config.yaml"
@@ -12,8 +13,8 @@ RESUME_FILE = "resume.ckpt"
 
 # float16 would need loss scaling, which hides losses from the watchdog; bfloat16 needs none.
 PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
-PATHS = ("style.image", "data.path", "loss_network.weights")
-NOT_PATHS = ("hub", "random")
+PATHS = ("style.image", "style.card", "data.path", "loss_network.weights")
+NOT_PATHS = ("hub", "package", "random")
 # What a run that goes on may change: how long, how often, where things are. Not what it computes.
 CHANGEABLE = (*PATHS, "trainer.max_steps", "trainer.val_check_interval", "data.num_workers")
 
@@ -61,7 +62,7 @@ def settle(cfg: DictConfig) -> None:
     OmegaConf.resolve(cfg)
     for key in PATHS:
         value = OmegaConf.select(cfg, key)
-        if value is not None and value not in NOT_PATHS:
+        if value is not None and value not in NOT_PATHS and not is_url(value):
             OmegaConf.update(cfg, key, str(Path(str(value)).expanduser().absolute()))
     if cfg.trainer.max_steps < 1:
         raise ValueError(f"trainer.max_steps must be at least 1, got {cfg.trainer.max_steps}.")

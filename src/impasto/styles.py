@@ -1,29 +1,144 @@
-"""Styles: what a network learns to paint like."""
+"""Styles: what a network learns to paint like, from a picture or from a style card."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from impasto.cards import Painting, StyleCard, encode_preview, load_card
+from impasto.download import downloaded, is_url
 from impasto.images import load_image, resize_short_side
+from impasto.loss_networks import Lite
+from impasto.losses import StyleTargets, style_targets
 
 
-def load_painting(path: str | Path, size: int) -> Tensor:
-    """Load a painting at the size in which its strokes are learnt.
+@dataclass(frozen=True)
+class Style:
+    """What training needs of a style.
 
     Args:
-        path: Of the picture.
-        size: Its shorter side afterwards, in pixels. The larger, the larger the strokes in photos
-            and the fewer of them.
+        targets: For the perceptual loss.
+        picture: To show: the painting, or a card's preview; RGB in [0, 1], shape ``(1, 3, H, W)``.
+        card: What was read or made; ``None`` with a loss network other than lite.
+    """
+
+    targets: StyleTargets
+    picture: Tensor
+    card: StyleCard | None
+
+
+def find_style(
+    network: nn.Module,
+    layers: Iterable[str],
+    num_levels: int,
+    name: str,
+    image: str | Path | None,
+    card: str | Path | None,
+    size: int,
+) -> Style:
+    """Take a style from a picture or, if there is none, from a style card.
+
+    Args:
+        network: Loss network, in float32.
+        layers: Style layers.
+        num_levels: Pyramid levels.
+        name: Of the style.
+        image: Path or URL of a picture.
+        card: Path of a style card.
+        size: The painting's shorter side, in pixels: larger means larger strokes.
+
+    Raises:
+        FileNotFoundError: If a path leads nowhere.
+        ValueError: If there is neither picture nor card, if they cannot be read, or if a card is
+            not what ``network``, ``layers``, ``num_levels`` and ``size`` need.
+    """
+    layers = list(layers)
+    if image is not None:
+        painting = open_painting(image)
+        picture = resize_painting(painting, size)
+        if isinstance(network, Lite):
+            made = make_card(network, painting, name, [size], layers, num_levels)
+            return Style(made.targets[size], picture, made)
+        return Style(style_targets(network, picture, layers, num_levels), picture, None)
+    if card is None:
+        raise ValueError("No style: take one with style=NAME, or a picture with style.image=PATH.")
+    read = load_card(Path(card))
+    if not isinstance(network, Lite):
+        page = f", which can be seen at {read.painting.page}" if read.painting.page else ""
+        raise ValueError(
+            f"The style card of {name} serves loss_network=lite alone; other loss networks need "
+            f"the picture itself{page}: style.image=PATH."
+        )
+    return Style(read.targets_for(network, size, layers, num_levels), read.preview_image(), read)
+
+
+def make_card(
+    network: Lite,
+    painting: Tensor,
+    name: str,
+    sizes: Sequence[int],
+    layers: Iterable[str],
+    num_levels: int,
+    facts: Painting | None = None,
+) -> StyleCard:
+    """Take the statistics of a picture.
+
+    Args:
+        network: The lite loss network, in float32.
+        painting: RGB in [0, 1], shape ``(1, 3, H, W)``.
+        name: Of the style.
+        sizes: The picture's shorter side for each set of statistics, in pixels.
+        layers: Style layers.
+        num_levels: Pyramid levels.
+        facts: About the painting.
 
     Returns:
-        RGB in [0, 1], shape ``(1, 3, H, W)``.
+        The card; its preview is a small copy of the picture itself.
+
+    Raises:
+        ValueError: If a size is not allowed.
+    """
+    layers = list(layers)
+    targets = {
+        size: style_targets(network, resize_painting(painting, size), layers, num_levels)
+        for size in sizes
+    }
+    preview = encode_preview(resize_painting(painting, min(sizes)))
+    return StyleCard(name, facts or Painting(), network.fingerprint, targets, preview)
+
+
+def open_painting(image: str | Path) -> Tensor:
+    """Read a picture from a path or an http(s) URL: RGB in [0, 1], shape ``(1, 3, H, W)``.
 
     Raises:
         FileNotFoundError: If there is no such picture.
-        ValueError: If the file is no picture, or ``size`` is below 32.
+        ValueError: If it is no picture, or cannot be downloaded.
+    """
+    if is_url(image):
+        with downloaded(str(image)) as path:
+            return load_image(path)
+    return load_image(image)
+
+
+def resize_painting(painting: Tensor, size: int) -> Tensor:
+    """Bring a painting to the size in which its strokes are learnt.
+
+    Args:
+        painting: RGB in [0, 1], shape ``(1, 3, H, W)``.
+        size: Its shorter side afterwards, in pixels. The larger, the larger the strokes in photos
+            and the fewer of them.
+
+    Raises:
+        ValueError: If ``size`` is below 32.
     """
     if not isinstance(size, int) or size < 32:
         raise ValueError(
             f"style.size is the painting's shorter side in pixels, at least 32, got {size}."
         )
-    return resize_short_side(load_image(path), size)
+    return resize_short_side(painting, size)
+
+
+def load_painting(image: str | Path, size: int) -> Tensor:
+    """Read a picture, see ``open_painting``, and resize it, see ``resize_painting``."""
+    return resize_painting(open_painting(image), size)

@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import TensorBoardLogger
-from torch import Tensor
+from torch import nn
 
 from impasto.callbacks import Export, Previews, ProgressBar, StopOnSignal, Throughput
 from impasto.checkpoint import NETWORKS, Header
 from impasto.files import write_atomically
-from impasto.losses import PerceptualLoss, style_targets
+from impasto.losses import PerceptualLoss, StyleTargets
 from impasto.memory import keep_freed_memory
 from impasto.resumption import AtomicCheckpointIO, Resumption, steps_done
 from impasto.settings import (
@@ -32,7 +31,7 @@ from impasto.settings import (
     load_settings,
     settle,
 )
-from impasto.styles import load_painting
+from impasto.styles import Style, find_style
 from impasto.tasks import Stylization
 from impasto.watchdog import Watchdog
 
@@ -43,6 +42,7 @@ OmegaConf.register_new_resolver("asset", lambda name: str(ASSETS / name), replac
 
 NETWORK_FILE = "network.safetensors"
 METRICS_FILE = "metrics.json"
+STYLE_FILE = "style.safetensors"
 LICENCE = "MIT. Trained on features of VGG (Simonyan & Zisserman, Oxford VGG, CC BY 4.0)."
 
 
@@ -109,8 +109,8 @@ def prepare(cfg: DictConfig) -> Run:
     settle(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     precision = choose_precision(cfg.trainer)
-    painting = load_painting(cfg.style.image, cfg.style.size)
-    task = _build_task(cfg, painting, PRECISIONS[precision])
+    loss_network, style = _find_style(cfg, resumed)
+    task = _build_task(cfg, loss_network.compute_in(PRECISIONS[precision]), style.targets)
     data = instantiate(cfg.data, _convert_="all")
     data.setup("fit")
     folder = resumed or _new_folder(Path(cfg.run_folder, str(cfg.name)))
@@ -130,7 +130,7 @@ def prepare(cfg: DictConfig) -> Run:
             stop,
             Throughput(),
             LearningRateMonitor("step"),
-            Previews(folder, painting),
+            Previews(folder, style.picture),
             Export(folder / NETWORK_FILE, _header(cfg)),
             Resumption(folder / RESUME_FILE),
             ProgressBar(),
@@ -140,6 +140,8 @@ def prepare(cfg: DictConfig) -> Run:
     )
     folder.mkdir(parents=True, exist_ok=resumed is not None)
     OmegaConf.save({**cfg, "resume": None}, folder / CONFIG_FILE)
+    if style.card is not None:
+        style.card.save(folder / STYLE_FILE)
     return Run(cfg, folder, task, data, trainer, watchdog, stop)
 
 
@@ -174,19 +176,30 @@ def _new_folder(parent: Path) -> Path:
     return next(parent / name for name in names if not (parent / name).exists())
 
 
-def _build_task(cfg: DictConfig, painting: Tensor, dtype: torch.dtype) -> Stylization:
-    """Network, frozen loss network, the painting's targets, loss."""
-    content_layers = _weights(cfg.loss.content_layers)
+def _find_style(cfg: DictConfig, resumed: Path | None) -> tuple[Any, Style]:
+    """The frozen loss network and what it knows of the painting, in float32 on the CPU.
+
+    A run that goes on takes the card in its folder: the picture may be gone by then.
+    """
     style_layers = _weights(cfg.loss.style_layers)
-    layers = list({**content_layers, **style_layers})
-    loss_network = instantiate(cfg.loss_network, layers=layers, _convert_="all")
-    # The targets are computed once, here, on the CPU: in float32, which every CPU is fast at.
-    targets = style_targets(loss_network, painting, style_layers, cfg.loss.num_levels)
+    layers = list({**_weights(cfg.loss.content_layers), **style_layers})
+    network = instantiate(cfg.loss_network, layers=layers, _convert_="all")
+    image, card = cfg.style.image, cfg.style.card
+    if resumed and (resumed / STYLE_FILE).exists():
+        image, card = None, resumed / STYLE_FILE
+    style = find_style(
+        network, style_layers, cfg.loss.num_levels, str(cfg.style.name), image, card, cfg.style.size
+    )
+    return network, style
+
+
+def _build_task(cfg: DictConfig, loss_network: nn.Module, targets: StyleTargets) -> Stylization:
+    """Network, loss, optimisation."""
     loss = PerceptualLoss(
-        loss_network.compute_in(dtype),
+        loss_network,
         targets,
-        content_layers,
-        style_layers,
+        _weights(cfg.loss.content_layers),
+        _weights(cfg.loss.style_layers),
         content_weight=cfg.loss.content_weight,
         style_weight=cfg.style.strength,
         tv_weight=cfg.loss.tv_weight,

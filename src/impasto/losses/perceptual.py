@@ -1,7 +1,7 @@
 """The perceptual loss: content, style and total variation, by named parts."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -108,7 +108,7 @@ class PerceptualLoss(nn.Module):
 
 @torch.no_grad()
 def style_targets(
-    network: nn.Module, painting: Tensor, layers: Mapping[str, float], num_levels: int = 1
+    network: nn.Module, painting: Tensor, layers: Iterable[str], num_levels: int = 1
 ) -> StyleTargets:
     """Compute what of a painting enters the style loss: the Gram matrices of its features.
 
@@ -134,7 +134,7 @@ def style_targets(
             f"A painting of {painting.shape[-1]}x{painting.shape[-2]} pixels is too small for "
             f"{num_levels} pyramid levels: at least {16 << (num_levels - 1)} a side are needed."
         )
-    targets = []
+    targets, layers = [], list(layers)
     for _ in range(num_levels):
         features = network(painting, layers)
         targets.append({layer: gram_matrix(features[layer])[0] for layer in layers})

@@ -1,0 +1,30 @@
+"""Measure how good what was trained is: python scripts/evaluate.py style --help."""
+
+import argparse
+import sys
+
+import evaluate_style
+
+EVALUATIONS = {"style": evaluate_style}
+MISUSED = 2  # exit code, as of infer.py
+
+
+def main() -> None:
+    """Run one of the evaluations; what is wrong with its arguments is told in one line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    subparsers = parser.add_subparsers(required=True)
+    for name, evaluation in EVALUATIONS.items():
+        summary = (evaluation.__doc__ or "").splitlines()[0]
+        subparser = subparsers.add_parser(name, help=summary, description=summary)
+        evaluation.add_arguments(subparser)
+        subparser.set_defaults(run=evaluation.run)
+    arguments = parser.parse_args()
+    try:
+        arguments.run(arguments)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(" ".join(str(error).split()) + "\n")
+        sys.exit(MISUSED)
+
+
+if __name__ == "__main__":
+    main()

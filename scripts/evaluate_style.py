@@ -1,0 +1,377 @@
+"""How near style networks come to their paintings, and what they keep of the photos.
+
+    python scripts/evaluate.py style checkpoints/*.safetensors --photos photos --paintings paintings
+
+The judge is VGG-19, in float32. It knows nothing of taste, and favours a network that was trained
+against the same layers: compare networks with it, not styles.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from before_after import square
+from impasto import Stylizer, load_image, save_image
+from impasto.files import write_atomically
+from impasto.images import image_grid, list_images
+from impasto.loss_networks import VGG, Lite
+from impasto.losses import content_distance, gram_matrix, style_distance, style_targets
+from impasto.losses.perceptual import halve
+from impasto.memory import keep_freed_memory
+from impasto.styles import load_painting
+
+STYLE_LAYERS = dict.fromkeys(("relu1_1", "relu2_1", "relu3_1", "relu3_4"), 1.0)
+CONTENT_LAYER = "relu3_3"
+NUM_LEVELS = 2  # full and half size
+BATCH_SIZE = 4
+RANKED_PHOTOS = 20  # painted by every network, for the rank correlation
+COLUMNS = {
+    "style": "distance of the painted photos' Gram matrices from the painting's, relative to the "
+    "painting's, mean over photos: 0 for the painting, 1 for matrices of zeros",
+    "own": "the same of the photos as they are",
+    "relative": "style / own: 0 for the painting, 1 where nothing was gained",
+    "content": "squared distance of the painted photos' features from the photos', relative to the "
+    "photo's, mean over photos: 0 for the photo, 1 for features of zeros",
+    "objective": "style + {content_weight:g} * content, the less the better",
+    "closer": "share of the photos that painting brought nearer to the painting in style, 0 to 1",
+    "baseline": "objective of the baseline with that style",
+    "ratio": "objective / baseline: below 1 where it is better than the baseline",
+}
+
+Painter = Callable[[Tensor], Tensor]
+"""Maps photos in [0, 1], shape ``(N, 3, H, W)``, to the same painted."""
+Figures = dict[str, Any]
+"""By name, as JSON takes them."""
+
+
+class Judge:
+    """A loss network that has looked at P paintings.
+
+    Args:
+        network: VGG-19, or what stands in for it; it computes in float32.
+        paintings: RGB in [0, 1], each of shape ``(1, 3, H, W)``, on the network's device.
+    """
+
+    def __init__(self, network: nn.Module, paintings: Sequence[Tensor]) -> None:
+        self.network = network
+        self.targets = [
+            style_targets(network, painting, STYLE_LAYERS, NUM_LEVELS) for painting in paintings
+        ]
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Compare images with every painting, one by one.
+
+        Args:
+            images: RGB in [0, 1], shape ``(N, 3, H, W)``.
+
+        Returns:
+            Style distances, shape ``(P, N)``, the mean over levels and layers; and the features
+            that show the content, shape ``(N, C, H', W')``.
+        """
+        features = self.network(images, [*STYLE_LAYERS, CONTENT_LAYER])
+        content = features[CONTENT_LAYER]
+        distances = []  # by level and layer, (P, N) each
+        for level in range(NUM_LEVELS):
+            if level > 0:
+                images = halve(images)
+                features = self.network(images, STYLE_LAYERS)
+            for layer in STYLE_LAYERS:
+                grams = gram_matrix(features[layer])[:, None]
+                goals = [target[level][layer] for target in self.targets]
+                distances.append(torch.stack([_style_distances(grams, goal) for goal in goals]))
+        return torch.stack(distances).mean(0), content
+
+
+# Per image, where the loss takes the mean: every N is a batch of one to them.
+_style_distances = torch.vmap(style_distance, in_dims=(0, None))
+_content_distances = torch.vmap(content_distance)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A checkpoint, and the name of its painting."""
+
+    path: Path
+    style: str
+    painter: Painter
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What J judges of P paintings say of N photos, as they are or painted, in float64."""
+
+    style: Tensor  # distances, (J, P, N)
+    content: Tensor  # distances from the photos, (N,), says the first judge
+
+
+def measure(judges: Sequence[Judge], painters: Sequence[Painter], photos: Tensor) -> list[Marks]:
+    """Have photos painted and judged, a few at a time: nothing large is kept.
+
+    Args:
+        judges: The first of them judges content too.
+        painters: Style networks.
+        photos: RGB in [0, 1], shape ``(N, 3, S, S)``, on any device.
+
+    Returns:
+        Of the photos as they are, then of every painter.
+    """
+    device = next(judges[0].network.parameters()).device
+    styles: list[list[Tensor]] = [[] for _ in range(1 + len(painters))]
+    contents: list[list[Tensor]] = [[] for _ in styles]
+    with tqdm(total=len(styles) * len(photos), unit="picture", desc="judging") as progress:
+        for batch in photos.split(BATCH_SIZE):
+            batch = batch.to(device)
+            wanted = batch.new_empty(0)
+            for number in range(len(styles)):
+                pictures = painters[number - 1](batch) if number else batch
+                verdicts = [judge(pictures) for judge in judges]
+                features = verdicts[0][1]
+                wanted = wanted if number else features  # the photos come first
+                styles[number].append(torch.stack([style for style, _ in verdicts]).cpu())
+                contents[number].append(
+                    _content_distances(features[:, None], wanted[:, None]).cpu()
+                )
+                progress.update(len(batch))
+    return [
+        Marks(torch.cat(style, dim=2).double(), torch.cat(content).double())
+        for style, content in zip(styles, contents, strict=True)
+    ]
+
+
+def spearman(first: Tensor, second: Tensor) -> float:
+    """Correlate the ranks of two lists of numbers, shape ``(N,)``, N from 2 up: -1 to 1.
+
+    Equal numbers rank in their order, rather than alike: distances of pictures hardly ever tie.
+    """
+    ranks = [values.argsort(stable=True).argsort().double() for values in (first, second)]
+    return torch.corrcoef(torch.stack(ranks))[0, 1].item()
+
+
+def correlate(photos: Marks, painted: Sequence[Marks], names: Sequence[str]) -> Figures:
+    """Compare two judges' order of all pairs of an image and a painting, by style distance."""
+    styles = [photos.style, *(marks.style[..., :RANKED_PHOTOS] for marks in painted)]
+    teacher, lite = torch.cat(styles, dim=2)  # (P, images)
+    single = [spearman(a, b) for a, b in zip(teacher, lite, strict=True)]
+    return {
+        "pairs": teacher.numel(),
+        "overall": spearman(teacher.flatten(), lite.flatten()),
+        "mean_per_painting": mean(single),
+        "per_painting": dict(zip(names, single, strict=True)),
+    }
+
+
+def summarize(painted: Marks, photos: Marks, number: int, content_weight: float) -> Figures:
+    """Sum up what the first judge says of one network, whose painting has a number."""
+    styles, owns = painted.style[0, number], photos.style[0, number]
+    style, own, content = styles.mean().item(), owns.mean().item(), painted.content.mean().item()
+    return {
+        "style": style,
+        "own": own,
+        "relative": style / own,
+        "content": content,
+        "objective": style + content_weight * content,
+        "closer": (styles < owns).double().mean().item(),
+    }
+
+
+def load_networks(paths: Sequence[Path], device: str) -> list[Network]:
+    """Load checkpoints, in float32: what a device rounds is not the network's merit."""
+    networks = []
+    for path in paths:
+        stylizer = Stylizer.load(path, device, "fp32")
+        if not stylizer.header.styles:
+            raise ValueError(f"{path} does not name its style: train it with style.name=NAME.")
+        networks.append(Network(path, stylizer.header.styles[0], stylizer))
+    return networks
+
+
+def find_baselines(networks: Sequence[Network], baselines: Sequence[Network]) -> dict[str, Network]:
+    """Find the baseline of every style, which must be one; none at all if none is given."""
+    found = {}
+    for network in networks if baselines else ():
+        same = [baseline for baseline in baselines if baseline.style == network.style]
+        if len(same) != 1:
+            given = ", ".join(f"{baseline.path} ({baseline.style})" for baseline in baselines)
+            raise ValueError(
+                f"{network.path} needs one baseline of the style {network.style!r}, "
+                f"--baseline has {len(same)}: {given}."
+            )
+        found[network.style] = same[0]
+    return found
+
+
+def find_paintings(folder: Path, networks: Sequence[Network]) -> dict[str, Path]:
+    """Find all paintings of a folder by name, those of the networks among them."""
+    paths = list_images(folder)
+    for network in networks:
+        count = sum(path.stem == network.style for path in paths)
+        if count != 1:
+            names = ", ".join(path.name for path in paths) or "nothing"
+            raise ValueError(
+                f"{network.path} needs one painting named {network.style!r} in {folder}, "
+                f"which has {count}: there is {names}."
+            )
+    return {path.stem: path for path in paths}
+
+
+def load_photos(folder: Path, count: int | None, size: int) -> tuple[Tensor, list[str]]:
+    """Load the middle of every photo, shape ``(N, 3, size, size)``; and say what was skipped."""
+    if count is not None and count < 1:
+        raise ValueError(f"--num-photos must be at least 1, got {count}.")
+    photos, skipped = [], []
+    for path in list_images(folder)[:count]:
+        try:
+            photos.append(square(load_image(path), size))
+        except ValueError as error:
+            skipped.append(str(error))
+    if not photos:
+        raise ValueError(f"No photo can be read in {folder}: {'; '.join(skipped) or 'none there'}.")
+    return torch.cat(photos), skipped
+
+
+def load_teachers(weights: str, lite: str | None) -> list[nn.Module]:
+    """Load VGG-19, and the lite loss network if its weights are given."""
+    layers = [*STYLE_LAYERS, CONTENT_LAYER]
+    teacher = VGG("vgg19", layers, weights)
+    return [teacher] if lite is None else [teacher, Lite(layers, lite)]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what can be asked for."""
+    add = parser.add_argument
+    add("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT", help="that train.py wrote")
+    add("--photos", type=Path, required=True, help="folder")
+    add("--paintings", type=Path, required=True, help="folder; files are named after the styles")
+    add("--teacher", default="hub", help="weights of VGG-19: hub, random or a path")
+    add("--baseline", type=Path, nargs="+", default=[], help="checkpoints to compare with")
+    add("--size", type=int, default=256, help="of photos and of paintings' shorter side, in pixels")
+    add("--num-photos", type=int, help="take the first ones only")
+    add("--content-weight", type=float, default=0.25, help="in the objective")
+    add("--rank", action="store_true", help="correlate the lite loss network with the teacher")
+    add("--lite", default="package", help="weights of the lite loss network: package or a path")
+    add("--json", type=Path, help="where to write all figures")
+    add("--markdown", type=Path, help="where to write the table")
+    add("--grid", type=Path, help="where to write a picture of what was painted")
+    add("--grid-photos", type=int, default=6, help="photos in it")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Judge all checkpoints; print a table, write what was asked for."""
+    keep_freed_memory()
+    torch.manual_seed(0)  # for random weights
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    networks = load_networks(options.checkpoints, device)
+    baselines = find_baselines(networks, load_networks(options.baseline, device))
+    paths = find_paintings(options.paintings, networks)
+    if not options.rank:
+        paths = {network.style: paths[network.style] for network in networks}
+    paintings = {name: load_painting(path, options.size).to(device) for name, path in paths.items()}
+    teachers = load_teachers(options.teacher, options.lite if options.rank else None)
+    judges = [Judge(teacher.to(device), list(paintings.values())) for teacher in teachers]
+    photos, skipped = load_photos(options.photos, options.num_photos, options.size)
+
+    everyone = [*networks, *baselines.values()]
+    own, *marks = measure(judges, [network.painter for network in everyone], photos)
+    names = list(paintings)
+    summaries = {
+        network: summarize(mark, own, names.index(network.style), options.content_weight)
+        for network, mark in zip(everyone, marks, strict=True)
+    }
+    rows = compare(networks, baselines, summaries)
+    results: Figures = {
+        "made": provenance(options, len(photos), skipped, device),
+        "checkpoints": rows,
+        "mean": {name: mean(row[name] for row in rows) for name in COLUMNS if name in rows[0]},
+    }
+    if options.rank:
+        results["rank"] = correlate(own, marks[: len(networks)], names)
+    publish(results, options.json, options.markdown)
+    if options.grid:
+        samples = photos[: options.grid_photos].to(device)
+        save_image(image_grid(draw(networks, paintings, samples)), options.grid)
+
+
+def provenance(
+    options: argparse.Namespace, num_photos: int, skipped: list[str], device: str
+) -> Figures:
+    """Say what the figures were made with; no time of day, so that the same gives the same."""
+    return {
+        "teacher": Path(options.teacher).name,
+        "lite": Path(options.lite).name if options.rank else None,
+        "num_photos": num_photos,
+        "skipped": skipped,
+        "size": options.size,
+        "content_weight": options.content_weight,
+        "device": device,
+        "torch": torch.__version__,
+    }
+
+
+def compare(
+    networks: Sequence[Network],
+    baselines: dict[str, Network],
+    summaries: dict[Network, Figures],
+) -> list[Figures]:
+    """Make a row for every network, with its baseline's objective if there is one."""
+    rows = []
+    for network in networks:
+        alone = sum(other.style == network.style for other in networks) == 1
+        row: Figures = {"name": network.style if alone else str(network.path)}
+        row |= {"checkpoint": str(network.path), "painting": network.style, **summaries[network]}
+        if baselines:
+            baseline = baselines[network.style]
+            row["baseline_checkpoint"] = str(baseline.path)
+            row["baseline"] = summaries[baseline]["objective"]
+            row["ratio"] = row["objective"] / row["baseline"]
+        rows.append(row)
+    return rows
+
+
+def publish(results: Figures, json_path: Path | None, markdown_path: Path | None) -> None:
+    """Print the table and what it means; write it and all figures where asked to."""
+    made, means = results["made"], results["mean"]
+    columns = list(means)
+    lines = [f"| network | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
+    for row in [*results["checkpoints"], {"name": "mean", **means}]:
+        numbers = " | ".join(f"{row[column]:.4f}" for column in columns)
+        lines.append(f"| {row['name']} | {numbers} |")
+    lines.append("")
+    for column in columns:
+        meaning = COLUMNS[column].format(content_weight=made["content_weight"])
+        lines.append(f"- {column}: {meaning}")
+    lines.append(
+        f"- {made['num_photos']} photos of {made['size']} px; VGG-19 from {made['teacher']}, "
+        f"torch {made['torch']} on {made['device']}"
+    )
+    lines += [f"- skipped: {reason}" for reason in made["skipped"]]
+    if rank := results.get("rank"):
+        lines.append(
+            f"- rank correlation of style distances, lite with VGG-19, {rank['pairs']} pairs of an "
+            f"image and a painting: {rank['overall']:.4f}; of one painting each, on average: "
+            f"{rank['mean_per_painting']:.4f}"
+        )
+    text = "\n".join(lines) + "\n"
+    print(text, end="")
+    if markdown_path:
+        write_atomically(markdown_path, text.encode())
+    if json_path:
+        write_atomically(json_path, (json.dumps(results, indent=2) + "\n").encode())
+
+
+def draw(networks: Sequence[Network], paintings: dict[str, Tensor], photos: Tensor) -> list[Tensor]:
+    """Lay out photos in a row, then one row for every network, which its painting leads."""
+    rows = [torch.cat([torch.ones_like(photos[:1]), photos])]  # a white corner
+    for network in networks:
+        painting = square(paintings[network.style], photos.shape[-1])
+        rows.append(torch.cat([painting, network.painter(photos)]))
+    return rows
