@@ -12,7 +12,7 @@ help: ## list the targets
 
 setup: $(READY) ## install impasto and all it needs into .venv
 
-demo: $(READY) ## train a quick style, paint a picture with it: PHOTO=, STYLE_IMAGE=, VGG_WEIGHTS=
+demo: $(READY) ## train a quick style, paint a picture with it: PHOTO=, STYLE_IMAGE=
 	$(BIN)/python scripts/demo.py
 
 test: $(READY) ## run the tests: offline, on the CPU
@@ -23,7 +23,7 @@ check: $(READY) ## lint, formatting, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-train: $(READY) ## train with ARGS="style.image=... style.name=... data.path=..."
+train: $(READY) ## train with ARGS="style=starry_night"
 	$(BIN)/python train.py $(ARGS)
 
 benchmark: $(READY) ## measure a training step and the loader against the plain way

@@ -4,22 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-class InstanceNorm(nn.InstanceNorm2d):
-    """Normalise every channel of every image by its own mean and variance, then scale and shift.
-
-    No running statistics: training and inference compute the same thing.
-
-    Source:
-        Ulyanov et al. 2016, https://arxiv.org/abs/1607.08022
-    """
-
-    def __init__(self, num_channels: int) -> None:
-        super().__init__(num_channels, affine=True, track_running_stats=False)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Normalise ``(N, C, H, W)`` features; a single position (1x1) becomes the shift itself."""
-        return F.instance_norm(features, weight=self.weight, bias=self.bias, eps=self.eps)
+from impasto.networks.instance_norm import InstanceNorm
 
 
 class ReflectConv(nn.Conv2d):
@@ -39,6 +24,44 @@ class ReflectConv(nn.Conv2d):
             padding=kernel_size // 2,
             padding_mode="reflect",
         )
+
+
+class FoldedConv(ReflectConv):
+    """The same as ``ReflectConv``, computed at half the size on four times the channels.
+
+    A large kernel on few channels leaves a processor's vector units idle: 9x9 from 16 channels to 3
+    as 5x5 from 64 to 12 does a fifth more multiplications in half the time (on a CPU, forward and
+    backward). The result is the same, up to rounding; weights are kept in their usual shape.
+
+    Args:
+        in_channels: Channels of the features.
+        out_channels: Channels of the result.
+        kernel_size: 1, 5, 9, ...: one more than a multiple of 4. Height and width must be even.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size)
+        if kernel_size % 4 != 1:
+            raise ValueError(f"kernel_size must be 1, 5, 9 and so on, got {kernel_size}.")
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Convolve ``(N, C, H, W)`` features, H and W even."""
+        assert self.bias is not None
+        margin = self.kernel_size[0] // 2
+        padded = F.pad(features, (margin,) * 4, mode="reflect")
+        # One kernel for each of the four pixels of a block, shifted to where that pixel looks.
+        shifted = [
+            F.pad(self.weight, (right, 1 - right, down, 1 - down))
+            for down in (0, 1)
+            for right in (0, 1)
+        ]
+        kernels = torch.stack([F.pixel_unshuffle(kernel, 2) for kernel in shifted], dim=1)
+        folded = F.conv2d(
+            F.pixel_unshuffle(padded, 2).contiguous(memory_format=torch.channels_last),
+            kernels.flatten(0, 1).contiguous(memory_format=torch.channels_last),
+            self.bias.repeat_interleave(4),
+        )
+        return F.pixel_shuffle(folded, 2)
 
 
 class ConvNormReLU(nn.Sequential):

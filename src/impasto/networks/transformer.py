@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from impasto.networks.layers import (
     ConvNormReLU,
-    ReflectConv,
+    FoldedConv,
     ResidualBlock,
     UpsampleConv,
     reflect_to_multiple,
@@ -49,7 +49,7 @@ class TransformerNet(nn.Module):
             UpsampleConv(4 * width, 2 * width),
             UpsampleConv(2 * width, width),
         )
-        self.to_image = nn.Sequential(ReflectConv(width, 3, kernel_size=9), nn.Sigmoid())
+        self.to_image = nn.Sequential(FoldedConv(width, 3, kernel_size=9), nn.Sigmoid())
 
     def forward(self, images: Tensor) -> Tensor:
         """Paint photos.
