@@ -2,7 +2,8 @@
 
 The plain recipe is what implementations of Johnson et al. do: float32, NCHW, eager, and all VGG
 layers computed for the photos too. Ours is what ``train.py`` does here. Same network, same loss
-layers (relu1_2, 2_2, 3_3, 4_3; content relu3_3), same batch.
+layers (relu1_2, 2_2, 3_3, 4_3; content relu3_3), same batch. Lite is ours with the lite loss
+network in the place of VGG-16, and with its layers at two pyramid levels: the default.
 """
 
 import argparse
@@ -13,18 +14,21 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from impasto.loss_networks import VGG
+from impasto.loss_networks import VGG, Lite
 from impasto.losses import PerceptualLoss, style_targets
 from impasto.memory import keep_freed_memory
 from impasto.networks import TransformerNet, channels_last
 from impasto.precision import half_dtype
 
 STYLE_LAYERS = {"relu1_2": 1.0, "relu2_2": 1.0, "relu3_3": 1.0, "relu4_3": 1.0}
+LITE_STYLE_LAYERS = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu3_4": 1.0}
+LITE_NUM_LEVELS = 2
 CONTENT_LAYER = "relu3_3"
 _step: Callable[[], None]
 NUM_WARM_UPS = 2  # steps in which libraries choose kernels and memory is first taken
@@ -53,24 +57,39 @@ def run(options: argparse.Namespace) -> None:
             duration = process.submit(timed).result()
             if repeat >= 0:
                 seconds[name].append(duration)
-    ratios = sorted(p / o for p, o in zip(seconds["plain"], seconds["ours"], strict=True))
     gpu = torch.cuda.is_available()
     figures = {
         "device": torch.cuda.get_device_name() if gpu else "the CPU",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "plain_ms": 1000 * statistics.median(seconds["plain"]),
-        "ours_ms": 1000 * statistics.median(seconds["ours"]),
-        "ratio": statistics.median(ratios),
-        "ratio_spread": [ratios[0], ratios[-1]],
+        **{f"{name}_ms": 1000 * statistics.median(times) for name, times in seconds.items()},
+        **compare("ratio", seconds["plain"], seconds["ours"]),
+        **compare("lite_ratio", seconds["plain"], seconds["lite"]),
+        **compare("lite_over_ours", seconds["ours"], seconds["lite"]),
     }
     print(
         f"One step of {options.batch_size} photos of {options.size} px, width {options.width}, on "
         f"{figures['device']}: plain {figures['plain_ms']:.0f} ms, ours {figures['ours_ms']:.0f} "
-        f"ms: {figures['ratio']:.2f} times as fast ({ratios[0]:.2f} to {ratios[-1]:.2f})."
+        f"ms: {told(figures, 'ratio')}."
+    )
+    print(
+        f"Ours with the lite loss network {figures['lite_ms']:.0f} ms: "
+        f"{told(figures, 'lite_ratio')} as plain, {told(figures, 'lite_over_ours')} as with VGG-16."
     )
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2))
+
+
+def compare(name: str, slow: list[float], fast: list[float]) -> dict[str, Any]:
+    """How many times as fast, turn by turn: the median, and the lowest and highest."""
+    ratios = sorted(one / other for one, other in zip(slow, fast, strict=True))
+    return {name: statistics.median(ratios), f"{name}_spread": [ratios[0], ratios[-1]]}
+
+
+def told(figures: dict[str, Any], name: str) -> str:
+    """One of the ratios, in words."""
+    lowest, highest = figures[f"{name}_spread"]
+    return f"{figures[name]:.2f} times as fast ({lowest:.2f} to {highest:.2f})"
 
 
 def prepare(name: str, options: argparse.Namespace) -> None:
@@ -122,14 +141,32 @@ def plain_step(photos: Tensor, options: argparse.Namespace) -> Callable[[], None
 
 
 def our_step(photos: Tensor, options: argparse.Namespace) -> Callable[[], None]:
-    """The step of ``train.py``, without Lightning around it."""
+    """The step of ``train.py`` with VGG-16, without Lightning around it."""
+    return fast_step(photos, options, VGG("vgg16", STYLE_LAYERS, "random"), STYLE_LAYERS, 1)
+
+
+def lite_step(photos: Tensor, options: argparse.Namespace) -> Callable[[], None]:
+    """The step of ``train.py`` with the lite loss network, likewise."""
+    lite = Lite(weights="random")
+    return fast_step(photos, options, lite, LITE_STYLE_LAYERS, LITE_NUM_LEVELS)
+
+
+def fast_step(
+    photos: Tensor,
+    options: argparse.Namespace,
+    loss_network: VGG | Lite,
+    style_layers: dict[str, float],
+    num_levels: int,
+) -> Callable[[], None]:
+    """What both have in common."""
     keep_freed_memory()
     dtype = half_dtype(photos.device.type)
     photos = photos.contiguous(memory_format=torch.channels_last)
     network = channels_last(TransformerNet(options.width)).to(photos.device)
-    vgg = VGG("vgg16", STYLE_LAYERS, "random", dtype or torch.float32).to(photos.device)
-    targets = style_targets(vgg, torch.rand_like(photos[:1]), STYLE_LAYERS)
-    loss = PerceptualLoss(vgg, targets, {CONTENT_LAYER: 1.0}, STYLE_LAYERS).to(photos.device)
+    loss_network = loss_network.compute_in(dtype or torch.float32).to(photos.device)
+    targets = style_targets(loss_network, torch.rand_like(photos[:1]), style_layers, num_levels)
+    loss = PerceptualLoss(loss_network, targets, {CONTENT_LAYER: 1.0}, style_layers)
+    loss.to(photos.device)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
 
     def losses() -> Tensor:
@@ -148,4 +185,4 @@ def our_step(photos: Tensor, options: argparse.Namespace) -> Callable[[], None]:
     return step
 
 
-STEPS = {"plain": plain_step, "ours": our_step}
+STEPS = {"plain": plain_step, "ours": our_step, "lite": lite_step}

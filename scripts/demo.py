@@ -1,9 +1,8 @@
-"""Train a quick style and paint a photo with it: what ``make demo`` runs.
+"""Train a quick style and paint a photo with it, offline: what ``make demo`` runs.
 
 Environment:
     PHOTO: What to paint; an astronaut from scikit-image by default.
-    STYLE_IMAGE: What to learn from; a texture with the strokes of The Starry Night by default.
-    VGG_WEIGHTS: A file with VGG-19's weights; downloaded once by default.
+    STYLE_IMAGE: What to learn from, a path or URL; the style card of The Starry Night by default.
     DEMO_OPTIONS: More options of train.py, such as ``trainer.max_steps=300``.
 """
 
@@ -37,12 +36,11 @@ def quoted(value: str) -> str:
 def main() -> None:
     """Train, paint, and say where everything is."""
     photo = os.environ.get("PHOTO") or str(Path(skimage.__file__).parent / "data" / "astronaut.png")
-    overrides = [f"loss_network.weights={quoted(os.environ.get('VGG_WEIGHTS') or 'hub')}"]
     painting = os.environ.get("STYLE_IMAGE")
     if painting:
-        overrides += ["style=image", f"style.image={quoted(painting)}", "style.name=demo"]
+        overrides = ["style=image", f"style.image={quoted(painting)}", "style.name=demo"]
     else:
-        overrides += ["style=starry_night"]
+        overrides = ["style=starry_night"]
     overrides += shlex.split(os.environ.get("DEMO_OPTIONS", ""))
     runs = FOLDER / "runs"
     started = time.time()

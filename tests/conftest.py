@@ -1,6 +1,10 @@
-"""What several tests need: a painting, photos, and a training small enough for a test."""
+"""What several tests need: a painting, photos, a website, a training small enough for a test."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from impasto.images import save_image
+from impasto.loss_networks import Lite
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -32,6 +37,13 @@ def photos(tmp_path: Path) -> Path:
             torch.nn.functional.interpolate(coarse, scale_factor=8), folder / f"{number}.png"
         )
     return folder
+
+
+@pytest.fixture
+def lite() -> Lite:
+    """The lite loss network with random weights."""
+    torch.manual_seed(0)
+    return Lite(weights="random")
 
 
 @pytest.fixture
@@ -66,6 +78,13 @@ def tiny(painting: Path, photos: Path, tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
+def tiny_lite(tiny: list[str]) -> list[str]:
+    """The same training with the lite loss network, its default layers and random weights."""
+    others = [option for option in tiny if not option.startswith(("loss", "+loss"))]
+    return [*others, "loss_network=lite", "loss_network.weights=random"]
+
+
+@pytest.fixture
 def configure() -> Callable[[list[str]], DictConfig]:
     """Compose a config from overrides, as the command line does."""
 
@@ -74,3 +93,46 @@ def configure() -> Callable[[list[str]], DictConfig]:
             return compose("train", overrides)
 
     return composed
+
+
+@dataclass
+class Website:
+    """What a server on this machine answers.
+
+    Args:
+        url: Of the server, without a slash at its end.
+        pages: By path, the body of the answer.
+        codes: By path, the status; 200 by default, 404 for unknown paths.
+        headers: By path, those of the answer; no ``Content-Length`` unless given.
+    """
+
+    url: str
+    pages: dict[str, bytes] = field(default_factory=dict)
+    codes: dict[str, int] = field(default_factory=dict)
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+@pytest.fixture
+def website(monkeypatch: pytest.MonkeyPatch) -> Iterator[Website]:
+    """A server on this machine, reached without a proxy."""
+    monkeypatch.setenv("no_proxy", "*")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(site.codes.get(self.path, 200 if self.path in site.pages else 404))
+            for name, value in site.headers.get(self.path, {}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            with suppress(ConnectionError):  # who has had enough hangs up
+                self.wfile.write(site.pages.get(self.path, b""))
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        site = Website(f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield site
+        server.shutdown()
+        thread.join()

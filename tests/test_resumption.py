@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from safetensors.torch import load_file
 
 from impasto.settings import CONFIG_FILE, load_settings
-from impasto.training import train
+from impasto.training import fit, prepare, train
 
 NUM_STEPS = 24
 ROOT = Path(__file__).parents[1]
@@ -129,6 +129,31 @@ def test_signal_leaves_a_network_and_a_run_to_go_on_with(
     assert f"{step + 3}/{step + 3}" in rest.stdout  # the progress bar counts the whole run
     assert "Warning" not in rest.stderr
     assert torch.load(folder / "resume.ckpt", weights_only=True)["global_step"] == step + 3
+
+
+@pytest.mark.slow
+def test_run_goes_on_after_its_picture_is_gone(
+    tiny_lite: list[str], painting: Path, tmp_path: Path
+) -> None:
+    begun = run(["train.py"], tiny_lite)
+    assert begun.returncode == 0, begun.stderr
+    painting.unlink()
+    folder = only_run(tmp_path / "runs")
+    rest = run(["train.py"], [f"resume={folder}", "trainer.max_steps=12"])
+    assert rest.returncode == 0, rest.stderr
+    assert torch.load(folder / "resume.ckpt", weights_only=True)["global_step"] == 12
+
+
+def test_run_goes_on_with_the_very_targets_it_began_with(
+    configure: Configure, tiny_lite: list[str]
+) -> None:
+    begun = prepare(configure([*tiny_lite, "trainer.max_steps=2"]))
+    fit(begun)
+    resumed = prepare(configure([f"resume={begun.folder}"]))
+    expected = dict(begun.task.loss.named_buffers())
+    assert expected
+    for name, target in resumed.task.loss.named_buffers():
+        assert torch.equal(target, expected[name]), name
 
 
 def test_checkpoint_holds_no_loss_network(configure: Configure, tiny: list[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from impasto import Stylizer
+from impasto.cards import Painting, load_card
 from impasto.images import open_picture
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +50,7 @@ def test_wrong_setting_is_one_line_and_exit_code_2(
 def test_training_without_a_style_is_told_what_is_missing() -> None:
     done = run("train.py")
     assert done.returncode == 2
-    assert "style.image and style.name must be given, as in style.image=..." in done.stderr
+    assert "style.name must be given, as in style.name=..." in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -61,23 +62,39 @@ def test_unknown_style_is_answered_with_the_known_ones() -> None:
 
 
 @pytest.mark.slow
-def test_training_benchmark_writes_a_ratio(tmp_path: Path) -> None:
+def test_training_benchmark_writes_its_ratios(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     sizes = ["--size=32", "--width=2", "--batch-size=1", "--repeats=2"]
     done = run("scripts/benchmark.py", "training", *sizes, f"--json={figures}")
     assert done.returncode == 0, done.stderr
-    ratio = json.loads(figures.read_text())["ratio"]
-    assert f"{ratio:.2f} times as fast" in done.stdout
+    written = json.loads(figures.read_text())
+    for name in ("ratio", "lite_ratio", "lite_over_ours"):
+        lowest, highest = written[f"{name}_spread"]
+        assert lowest <= written[name] <= highest
+        assert f"{written[name]:.2f} times as fast" in done.stdout
 
 
 @pytest.mark.slow
-def test_texture_has_the_size_asked_for(painting: Path, tmp_path: Path) -> None:
-    texture = tmp_path / "texture.png"
-    sizes = ["--size=256", "--painting-size=256", "--steps=1"]
-    script = "scripts/synthesize_texture.py"
-    done = run(script, str(painting), str(texture), "--weights=random", *sizes)
-    assert done.returncode == 0, done.stderr
-    assert open_picture(texture).size == (256, 256)
+def test_style_card_keeps_its_facts_when_it_is_made_again(painting: Path, tmp_path: Path) -> None:
+    card, preview = tmp_path / "noise.safetensors", tmp_path / "preview.png"
+    make = ["scripts/make_style_card.py", str(painting), str(card), "--steps=2"]
+    first = run(*make, "--sizes=32", "--title=Noise, grey", "--year=about 1831")
+    assert first.returncode == 0, first.stderr
+    assert re.search(r"Wrote .*noise\.safetensors, \d+ kB\.", first.stdout)
+    second = run(*make, "--sizes", "32", "64", "--year=1832", f"--preview={preview}")
+    assert second.returncode == 0, second.stderr
+    made = load_card(card)
+    assert made.painting == Painting(title="Noise, grey", year="1832")
+    assert (made.name, list(made.targets)) == ("noise", [32, 64])
+    assert open_picture(preview).size == (224, 224)
+
+
+def test_style_card_of_no_picture_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    done = run("scripts/make_style_card.py", "/nowhere.jpg", str(tmp_path / "card.safetensors"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("make_style_card.py: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "card.safetensors").exists()
 
 
 @pytest.mark.slow
@@ -105,19 +122,20 @@ def test_loader_benchmark_reads_a_folder_of_ones_own(photos: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_demo_says_where_everything_is(painting: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("own_style", [True, False])
+def test_demo_says_where_everything_is(painting: Path, tmp_path: Path, own_style: bool) -> None:
     awkward = tmp_path / "it's a (painting), really.png"
     painting.rename(awkward)
     environment = {
         "PHOTO": str(awkward),
-        "STYLE_IMAGE": str(awkward),
-        "VGG_WEIGHTS": "random",
-        "DEMO_OPTIONS": "trainer.max_steps=2 data.image_size=64 model.width=2 style.size=64",
+        "STYLE_IMAGE": str(awkward) if own_style else "",
+        "DEMO_OPTIONS": "trainer.max_steps=2 data.image_size=64 model.width=2",
     }
     done = run("scripts/demo.py", cwd=tmp_path, **environment)
     assert done.returncode == 0, done.stderr
     for name, path in re.findall(r"^  (picture|checkpoint) +(.*)$", done.stdout, re.MULTILINE):
         assert (tmp_path / path).is_file(), name
+    assert ("style=starry_night" in done.stdout) != own_style
     assert "tensorboard --logdir" in done.stdout
 
 

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from impasto import Stylizer, settings
+from impasto.cards import load_card
 from impasto.training import fit, prepare, train
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -43,6 +44,45 @@ def test_run_leaves_everything_in_its_folder(configure: Configure, tiny: list[st
     assert stylizer.header.styles == ["tiny"]
     assert stylizer.header.losses["val/total"] > 0
     assert stylizer(torch.rand(1, 3, 17, 23)).shape == (1, 3, 17, 23)
+
+
+def test_run_from_a_picture_leaves_its_style_card(
+    configure: Configure, tiny: list[str], tiny_lite: list[str]
+) -> None:
+    card = load_card(train(configure(tiny_lite)) / "style.safetensors")
+    assert card.name == "tiny"
+    assert list(card.targets) == [32]
+    assert not (train(configure(tiny)) / "style.safetensors").exists()  # VGG has no cards
+
+
+def test_style_card_trains_as_its_picture_does(configure: Configure, tiny_lite: list[str]) -> None:
+    first = train(configure(tiny_lite))
+    card = f"style.card={first / 'style.safetensors'}"
+    second = train(configure([*tiny_lite, "style.image=null", card]))
+    losses, again = (
+        json.loads((folder / "metrics.json").read_text()) for folder in (first, second)
+    )
+    assert again == pytest.approx(losses, rel=1e-3)
+    assert (second / "style.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["style.image=null"], r"No style: .*style=NAME, .*style\.image=PATH"),
+        (["style.image=null", "style.card=/nowhere.safetensors"], "No style card at /nowhere"),
+        (["style.size=31"], "at least 32, got 31"),
+        (["loss_network.weights=/nowhere.safetensors"], "No weights of the lite loss network"),
+        (["loss.num_levels=3"], "at least 64 for 3 pyramid levels, got 32"),
+        (["+loss.style_layers.relu1_2=1"], "has no layer relu1_2"),
+    ],
+)
+def test_wrong_styles_for_lite_are_refused_before_anything_is_written(
+    configure: Configure, tiny_lite: list[str], tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(Exception, match=message):
+        prepare(configure([*tiny_lite, *overrides]))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_tensorboard_shows_losses_pictures_and_settings(

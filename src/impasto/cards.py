@@ -1,6 +1,7 @@
 """Style cards: what of a painting enters training, in a file of some tens of kilobytes."""
 
 import io
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 from impasto.container import CheckpointError, read_container, write_container
 from impasto.images import to_picture, to_tensor
 from impasto.loss_networks import Lite
+from impasto.loss_networks.lite import COMPONENTS
 from impasto.losses import StyleTargets
 
 FORMAT_VERSION = 1
@@ -100,7 +102,10 @@ class StyleCard:
     def preview_image(self) -> Tensor:
         """Decode the preview: RGB in [0, 1], shape ``(1, 3, H, W)``; grey if it is damaged."""
         try:
-            with Image.open(io.BytesIO(self.preview), formats=("JPEG",)) as picture:
+            with (
+                warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+                Image.open(io.BytesIO(self.preview), formats=("JPEG",)) as picture,
+            ):
                 if max(picture.size) <= MAX_PREVIEW_SIZE:
                     return to_tensor(picture.convert("RGB"))
         except (OSError, SyntaxError, Image.DecompressionBombError):
@@ -147,7 +152,7 @@ def load_card(path: Path) -> StyleCard:
             levels = targets.setdefault(int(size), [])
             if int(level) == len(levels):
                 levels.append({})
-            levels[int(level)][layer] = _unpack(tensors[key])
+            levels[int(level)][layer] = _unpack(tensors[key], COMPONENTS[layer])
         facts = {field.name: str(header["painting"][field.name]) for field in fields(Painting)}
         return StyleCard(
             str(header["name"]), Painting(**facts), str(header["loss_network"]), targets, preview
@@ -163,19 +168,23 @@ def encode_preview(image: Tensor, quality: int = PREVIEW_QUALITY) -> bytes:
     return encoded.getvalue()
 
 
+def rounded(targets: StyleTargets) -> StyleTargets:
+    """Round to what a card's file keeps, so that a run that goes on has the very same targets."""
+    return [{layer: gram.half().float() for layer, gram in grams.items()} for grams in targets]
+
+
 def _pack(gram: Tensor) -> Tensor:
     """Symmetric (C, C) to its upper triangle in half precision, shape (C * (C + 1) / 2,)."""
     rows, columns = torch.triu_indices(len(gram), len(gram))
     return gram[rows, columns].half()
 
 
-def _unpack(triangle: Tensor) -> Tensor:
-    """Undo ``_pack``; ValueError for what is no triangle of finite numbers."""
-    channels = int(((8 * triangle.numel() + 1) ** 0.5 - 1) / 2)
-    if triangle.ndim != 1 or channels * (channels + 1) // 2 != triangle.numel():
-        raise ValueError(f"{tuple(triangle.shape)} is no triangle")
-    if not triangle.is_floating_point() or not triangle.isfinite().all():
-        raise ValueError("statistics that are no finite numbers")
+def _unpack(triangle: Tensor, channels: int) -> Tensor:
+    """Undo ``_pack``; ValueError for what is no such triangle of finite numbers."""
+    if triangle.shape != (channels * (channels + 1) // 2,):
+        raise ValueError(f"{tuple(triangle.shape)} is no triangle of {channels} rows")
+    if triangle.dtype != torch.half or not triangle.isfinite().all():
+        raise ValueError("statistics that are no finite numbers of half precision")
     rows, columns = torch.triu_indices(channels, channels)
     gram = torch.zeros(channels, channels)
     gram[rows, columns] = triangle.float()

@@ -68,7 +68,7 @@ def _parse(path: Path, text: str, format_version: int) -> dict[str, Any]:
         header = json.loads(text)
         version = header["format_version"]
         too_new = version > format_version
-    except (TypeError, KeyError, RecursionError, json.JSONDecodeError):
+    except (TypeError, KeyError, ValueError, RecursionError):  # no JSON, or no number Python reads
         raise CheckpointError(f"{path} has a damaged header: {text[:80]!r}.") from None
     if too_new:
         raise CheckpointError(

@@ -57,3 +57,5 @@ def _fetch(url: str, path: Path, max_bytes: int) -> None:
             if size > max_bytes:
                 raise ValueError(f"it is larger than {max_bytes >> 20} MiB")
             file.write(chunk)
+        if answer.length:  # bytes announced and not sent; None if none were
+            raise ValueError("the connection broke off")

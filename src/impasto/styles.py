@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from impasto.cards import Painting, StyleCard, encode_preview, load_card
+from impasto.cards import Painting, StyleCard, encode_preview, load_card, rounded
 from impasto.download import downloaded, is_url
 from impasto.images import load_image, resize_short_side
 from impasto.loss_networks import Lite
@@ -101,7 +101,7 @@ def make_card(
     """
     layers = list(layers)
     targets = {
-        size: style_targets(network, resize_painting(painting, size), layers, num_levels)
+        size: rounded(style_targets(network, resize_painting(painting, size), layers, num_levels))
         for size in sizes
     }
     preview = encode_preview(resize_painting(painting, min(sizes)))
@@ -117,7 +117,11 @@ def open_painting(image: str | Path) -> Tensor:
     """
     if is_url(image):
         with downloaded(str(image)) as path:
-            return load_image(path)
+            try:
+                return load_image(path)
+            except ValueError as error:
+                reason = str(error).replace(str(path), "it")
+                raise ValueError(f"{image} is no picture to learn from: {reason}") from None
     return load_image(image)
 
 
