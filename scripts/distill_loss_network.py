@@ -67,8 +67,8 @@ class Pictures(Dataset[Tensor]):
     """
 
     def __init__(self, photos: Path, paintings: Path, size: int, steps: int) -> None:
-        self.photos = RandomCrops(list_images(photos), size, min_scale=0.35, seed=1)
-        self.paintings = RandomCrops(list_images(paintings), size, min_scale=0.2, seed=2)
+        self.photos = RandomCrops(list_images(photos), size, scales=(0.35, 1), seed=1)
+        self.paintings = RandomCrops(list_images(paintings), size, scales=(0.2, 1), seed=2)
         self.scenes = Scenes(size, (3,))
         self.steps = steps
 
@@ -246,7 +246,7 @@ class Distillation:
         self.options = options
         self.dtype = half_dtype("cpu") or torch.float32
         self.teacher = Teacher(options.teacher, self.dtype)
-        self.student = Lite(weights="random").requires_grad_(True)
+        self.student = Lite(weights="random", padding_mode="zeros").requires_grad_(True)
         self.apprentice = channels_last(TransformerNet(width=16, num_blocks=3))
         self.rates = {self.student: LEARNING_RATE, self.apprentice: 2e-3}
         self.optimizers = [
@@ -323,7 +323,7 @@ class Distillation:
         rng = np.random.default_rng((5, turn))
         paths = list_images(self.options.paintings)
         size = self.options.size
-        crops = RandomCrops(paths, 2 * size, min_scale=0.7, seed=6)
+        crops = RandomCrops(paths, 2 * size, scales=(0.7, 1), seed=6)
         painting = crops[turn].image[None] / 255
         targets = style_targets(self.student, painting, STYLE_LAYERS, num_levels=2)
         return PerceptualLoss(

@@ -57,6 +57,7 @@ def tiny(painting: Path, photos: Path, tmp_path: Path) -> list[str]:
         "data=folder",
         f"data.path={photos}",
         "data.image_size=32",
+        "data.crop_size=null",
         "data.batch_size=2",
         "data.num_workers=0",
         "loss_network=vgg16",

@@ -95,6 +95,17 @@ def test_crops_vary_in_place_size_and_direction(tmp_path):
     assert rises.abs().max() > 220
 
 
+def test_small_crops_show_a_part_at_the_same_scale(tmp_path):
+    ramp = np.tile(np.linspace(0, 255, 64, dtype=np.uint8), (64, 1))
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    photos = FolderPhotos(tmp_path, 32, crop_size=8, min_scale=1, val_fraction=0.5)
+    crops = torch.stack([photos.train[position].image[0].float() for position in range(20)])
+    assert crops.shape == (20, 8, 8)
+    rises = (crops[:, 4, -1] - crops[:, 4, 0]).abs()
+    assert (rises - 255 * 7 / 32).abs().max() < 6
+    assert photos.val[0].image.shape == (3, 32, 32)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (300, 2), (640, 480)])
 def test_a_photo_of_any_size_gives_a_crop(tmp_path, size):
     Image.new("RGB", size, (10, 200, 30)).save(tmp_path / "a.jpg", quality=95)
@@ -201,7 +212,9 @@ def test_missing_and_empty_folders_are_refused(tmp_path):
         FolderPhotos(file)
 
 
-@pytest.mark.parametrize("wrong", [{"min_scale": 0}, {"val_fraction": 1}, {"image_size": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"min_scale": 0}, {"val_fraction": 1}, {"image_size": 0}, {"crop_size": 300}]
+)
 def test_values_out_of_range_are_refused(tmp_path, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         FolderPhotos(tmp_path, **wrong)
@@ -414,7 +427,8 @@ def test_wrong_loading_arguments_are_refused():
 @pytest.mark.parametrize("name", ["folder", "sample"])
 def test_data_configs_compose_and_build(tmp_path, name):
     write_photos(tmp_path, 3)
-    overrides = [f"+data={name}", "+seed=5", "data.image_size=24", "data.batch_size=3"]
+    overrides = [f"+data={name}", "+seed=5", "data.image_size=24", "data.crop_size=12"]
+    overrides.append("data.batch_size=3")
     if name == "folder":
         overrides.append(f"data.path={tmp_path}")
     with initialize_config_dir(str(CONFIGS), version_base=None):
@@ -422,5 +436,5 @@ def test_data_configs_compose_and_build(tmp_path, name):
     OmegaConf.resolve(cfg)
     data = instantiate(cfg.data, _convert_="all")
     assert data.batch_size == 3
-    assert data.source.train[0].image.shape == (3, 24, 24)
+    assert data.source.train[0].image.shape == (3, 12, 12)
     assert data.num_workers >= 1

@@ -63,7 +63,7 @@ def test_watched_script_runs_as_ever(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_default_run_opens_no_connection(tmp_path: Path) -> None:
-    size = ["experiment=quick", "trainer.max_steps=2", "data.image_size=64", "data.num_workers=0"]
+    size = ["experiment=quick", "trainer.max_steps=2", "data.crop_size=32", "data.num_workers=0"]
     done = run_watched("train.py", "style=starry_night", *size, f"run_folder={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("starry_night/*/network.safetensors"))) == 1

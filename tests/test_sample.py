@@ -67,3 +67,29 @@ def test_power_spectrum_falls_like_that_of_photos():
 def test_impossible_sizes_are_refused():
     with pytest.raises(ValueError, match="at least 16"):
         SampleScenes(image_size=8)
+
+
+def test_pieces_are_the_scene_cut_up() -> None:
+    scenes = SampleScenes(image_size=64, seed=3).train
+    pieces = SampleScenes(image_size=64, crop_size=32, seed=3).train
+    top, bottom = (
+        torch.cat([pieces[turns * 4 + 2].image for turns in row], dim=2) for row in ((0, 1), (2, 3))
+    )
+    assert torch.equal(torch.cat([top, bottom], dim=1), scenes[2].image)
+
+
+def test_pieces_of_a_batch_are_of_different_scenes_whatever_came_before() -> None:
+    pieces = SampleScenes(image_size=64, crop_size=32, seed=3).train
+    scenes = SampleScenes(image_size=64, seed=3).train
+    for number in (37, 3, 21):  # 16 pieces make a block of four scenes
+        block, place = divmod(number, 16)
+        scene = scenes[4 * block + place % 4].image
+        row, column = divmod(place // 4, 2)
+        expected = scene[:, 32 * row : 32 * row + 32, 32 * column : 32 * column + 32]
+        assert torch.equal(pieces[number].image, expected)
+
+
+@pytest.mark.parametrize("crop_size", [0, 65])
+def test_crop_out_of_range_is_refused(crop_size: int) -> None:
+    with pytest.raises(ValueError, match="crop_size must be from 1 to image_size, which is 64"):
+        SampleScenes(image_size=64, crop_size=crop_size)

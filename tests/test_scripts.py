@@ -129,7 +129,7 @@ def test_demo_says_where_everything_is(painting: Path, tmp_path: Path, own_style
     environment = {
         "PHOTO": str(awkward),
         "STYLE_IMAGE": str(awkward) if own_style else "",
-        "DEMO_OPTIONS": "trainer.max_steps=2 data.image_size=64 model.width=2",
+        "DEMO_OPTIONS": "trainer.max_steps=2 data.image_size=64 data.crop_size=null model.width=2",
     }
     done = run("scripts/demo.py", cwd=tmp_path, **environment)
     assert done.returncode == 0, done.stderr

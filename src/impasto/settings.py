@@ -57,6 +57,11 @@ def settle(cfg: DictConfig) -> None:
         ValueError: If a mandatory one is missing, or a number is out of range.
     """
     missing = sorted(OmegaConf.missing_keys(cfg.style) | OmegaConf.missing_keys(cfg.data))
+    if missing == ["style.name"] and cfg.style.image is None and cfg.style.card is None:
+        raise ValueError(
+            "No style: choose one, as in style=starry_night (configs/style/ has them all), or give "
+            "a picture, style.image=PATH style.name=NAME."
+        )
     if missing:
         raise ValueError(f"{' and '.join(missing)} must be given, as in {missing[0]}=...")
     OmegaConf.resolve(cfg)
@@ -69,10 +74,11 @@ def settle(cfg: DictConfig) -> None:
     if cfg.trainer.devices != 1:
         raise ValueError(f"Training takes one device, got trainer.devices={cfg.trainer.devices}.")
     smallest = 16 << (cfg.loss.num_levels - 1)
-    if cfg.data.image_size < smallest:
+    size = cfg.data.crop_size or cfg.data.image_size
+    if size < smallest:
         raise ValueError(
-            f"data.image_size must be at least {smallest} for {cfg.loss.num_levels} pyramid "
-            f"levels, got {cfg.data.image_size}."
+            f"data.crop_size, or data.image_size without one, must be at least {smallest} for "
+            f"{cfg.loss.num_levels} pyramid levels, got {size}."
         )
 
 

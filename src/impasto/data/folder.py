@@ -23,10 +23,13 @@ class FolderPhotos:
 
     Args:
         path: The folder.
-        image_size: Side of the square crops, in pixels.
-        min_scale: Smallest side of a training crop, as a share of the photo's shorter side, up to
-            1. At 0.75 things keep about the size they have in the paper, which takes whole photos,
-            and a crop of a COCO photo (480 pixels) is still larger than 256.
+        image_size: A photo's shorter side at the scale it is seen at, in pixels; held-out photos
+            are squares of this side.
+        crop_size: Side of the square crops to train on, in pixels, at the same scale; ``None`` for
+            ``image_size``. Small crops make more steps in the same time.
+        min_scale: Smallest scale, as a share of the photo's shorter side, up to 1. At 0.75 things
+            keep about the size they have in the paper, which takes whole photos, and a crop of a
+            COCO photo (480 pixels) is still larger than 256.
         val_fraction: Share of photos held out, between 0 and 1.
         max_val_images: Most held-out photos used; those beyond are not trained on either.
         seed: Of order, crops and mirroring, at least 0.
@@ -40,6 +43,7 @@ class FolderPhotos:
         self,
         path: Path | str,
         image_size: int = 256,
+        crop_size: int | None = None,
         min_scale: float = 0.75,
         val_fraction: float = 0.05,
         max_val_images: int = 64,
@@ -49,6 +53,11 @@ class FolderPhotos:
             raise ValueError(
                 f"image_size and max_val_images must be at least 1, "
                 f"got {image_size} and {max_val_images}."
+            )
+        crop_size = image_size if crop_size is None else crop_size
+        if not 1 <= crop_size <= image_size:
+            raise ValueError(
+                f"crop_size must be from 1 to image_size, which is {image_size}, got {crop_size}."
             )
         if not 0 < min_scale <= 1 or not 0 < val_fraction < 1:
             raise ValueError(
@@ -62,7 +71,8 @@ class FolderPhotos:
                 f"is needed; subfolders count."
             )
         train, val = split(paths, Path(path), val_fraction)
-        self.train = RandomCrops(train, image_size, min_scale, seed)
+        share = crop_size / image_size
+        self.train = RandomCrops(train, crop_size, (min_scale * share, share), seed)
         self.val = CentreCrops(val[:max_val_images], image_size, spares=train)
 
 
@@ -72,14 +82,16 @@ class RandomCrops(Dataset[Sample]):
     Args:
         paths: Of photos. Each comes once in every ``len(paths)`` positions, in a new order.
         image_size: Side of a crop, in pixels.
-        min_scale: Smallest side of a crop, as a share of the photo's shorter side, up to 1.
+        scales: Smallest and largest side of a crop, as shares of the photo's shorter side.
         seed: Of order, crops and mirroring, at least 0.
     """
 
-    def __init__(self, paths: Sequence[Path], image_size: int, min_scale: float, seed: int) -> None:
+    def __init__(
+        self, paths: Sequence[Path], image_size: int, scales: tuple[float, float], seed: int
+    ) -> None:
         self.paths = paths
         self.image_size = image_size
-        self.min_scale = min_scale
+        self.scales = scales
         self.seed = seed
         self._epoch = -1
         self._order = np.empty(0, np.intp)
@@ -91,7 +103,7 @@ class RandomCrops(Dataset[Sample]):
             self._order = rng.permutation(len(self.paths))
             self._epoch = epoch
         rng = np.random.default_rng((self.seed, CROP, position))
-        scale, where, mirrored = rng.uniform(self.min_scale, 1), rng.random(2), rng.random() < 0.5
+        scale, where, mirrored = rng.uniform(*self.scales), rng.random(2), rng.random() < 0.5
 
         def choose(width: int, height: int) -> tuple[int, int, int]:
             side = max(1, round(scale * min(width, height)))

@@ -1,9 +1,9 @@
-"""The lite loss network: VGG-19's features at an eighth of the cost, from the package itself."""
+"""The lite loss network: VGG-19's features at a fraction of the cost, from the package itself."""
 
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from safetensors import SafetensorError
@@ -26,6 +26,9 @@ class Lite(nn.Module):
         weights: ``package`` for those that came with it, ``random`` to distil or test with, or the
             path of a file that ``scripts/distill_loss_network.py`` wrote.
         dtype: Precision of the features; losses are computed in float32 anyway.
+        padding_mode: How convolutions see beyond an image's border. ``replicate`` for losses: with
+            ``zeros``, which VGG was trained with, networks learn to paint a frame. Distillation
+            takes ``zeros``, since the teacher does.
 
     Raises:
         FileNotFoundError: If ``weights`` is neither ``package`` nor ``random`` nor a file.
@@ -37,6 +40,7 @@ class Lite(nn.Module):
         layers: Iterable[str] = tuple(COMPONENTS),
         weights: str | Path = "package",
         dtype: torch.dtype = torch.float32,
+        padding_mode: Literal["replicate", "zeros"] = "replicate",
     ) -> None:
         super().__init__()
         self.layers = tuple(layers)
@@ -47,20 +51,20 @@ class Lite(nn.Module):
                 f"choose among {', '.join(COMPONENTS)}."
             )
         full, half, quarter = WIDTHS
+        shapes = {  # input channels, output channels, stride
+            "relu1_1": [(3, full, 1)],
+            "relu2_1": [(full, half, 2), (half, half, 1)],
+            "relu3_1": [(half, quarter, 2), (quarter, quarter, 1)],
+            "relu3_3": [(quarter, quarter, 1), (quarter, quarter, 1)],
+            "relu3_4": [(quarter, quarter, 1)],
+        }
         self.stages = nn.ModuleDict(
-            {
-                "relu1_1": _stage((3, full, 1)),
-                "relu2_1": _stage((full, half, 2), (half, half, 1)),
-                "relu3_1": _stage((half, quarter, 2), (quarter, quarter, 1)),
-                "relu3_3": _stage((quarter, quarter, 1), (quarter, quarter, 1)),
-                "relu3_4": _stage((quarter, quarter, 1)),
-            }
+            {layer: _stage(convolutions, padding_mode) for layer, convolutions in shapes.items()}
         )
-        widths = (full, half, quarter, quarter, quarter)
         self.heads = nn.ModuleDict(
             {
-                layer: nn.Conv2d(width, components, kernel_size=1)
-                for width, (layer, components) in zip(widths, COMPONENTS.items(), strict=True)
+                layer: nn.Conv2d(convolutions[-1][1], COMPONENTS[layer], kernel_size=1)
+                for layer, convolutions in shapes.items()
             }
         )
         if weights != "random":
@@ -118,10 +122,12 @@ def _fingerprint(network: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _stage(*shapes: tuple[int, int, int]) -> nn.Sequential:
+def _stage(
+    shapes: list[tuple[int, int, int]], padding_mode: Literal["replicate", "zeros"]
+) -> nn.Sequential:
     """3x3 convolutions, each with a ReLU, by input channels, output channels and stride."""
     stage = nn.Sequential()
     for inputs, outputs, stride in shapes:
-        stage.append(nn.Conv2d(inputs, outputs, kernel_size=3, stride=stride, padding=1))
+        stage.append(nn.Conv2d(inputs, outputs, 3, stride, padding=1, padding_mode=padding_mode))
         stage.append(nn.ReLU(inplace=True))
     return stage
