@@ -8,7 +8,7 @@ against the same layers: compare networks with it, not styles.
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -16,22 +16,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from before_after import square
 from impasto import Stylizer, load_image, save_image
 from impasto.files import write_atomically
 from impasto.images import image_grid, list_images
 from impasto.loss_networks import VGG, Lite
-from impasto.losses import content_distance, gram_matrix, style_distance, style_targets
-from impasto.losses.perceptual import halve
 from impasto.memory import keep_freed_memory
 from impasto.styles import load_painting
+from judging import CONTENT_LAYER, STYLE_LAYERS, Judge, Marks, Painter, measure, spearman
+from style_grid import square
 
-STYLE_LAYERS = dict.fromkeys(("relu1_1", "relu2_1", "relu3_1", "relu3_4"), 1.0)
-CONTENT_LAYER = "relu3_3"
-NUM_LEVELS = 2  # full and half size
-BATCH_SIZE = 4
 RANKED_PHOTOS = 20  # painted by every network, for the rank correlation
 COLUMNS = {
     "style": "distance of the painted photos' Gram matrices from the painting's, relative to the "
@@ -46,54 +40,8 @@ COLUMNS = {
     "ratio": "objective / baseline: below 1 where it is better than the baseline",
 }
 
-Painter = Callable[[Tensor], Tensor]
-"""Maps photos in [0, 1], shape ``(N, 3, H, W)``, to the same painted."""
 Figures = dict[str, Any]
 """By name, as JSON takes them."""
-
-
-class Judge:
-    """A loss network that has looked at P paintings.
-
-    Args:
-        network: VGG-19, or what stands in for it; it computes in float32.
-        paintings: RGB in [0, 1], each of shape ``(1, 3, H, W)``, on the network's device.
-    """
-
-    def __init__(self, network: nn.Module, paintings: Sequence[Tensor]) -> None:
-        self.network = network
-        self.targets = [
-            style_targets(network, painting, STYLE_LAYERS, NUM_LEVELS) for painting in paintings
-        ]
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Compare images with every painting, one by one.
-
-        Args:
-            images: RGB in [0, 1], shape ``(N, 3, H, W)``.
-
-        Returns:
-            Style distances, shape ``(P, N)``, the mean over levels and layers; and the features
-            that show the content, shape ``(N, C, H', W')``.
-        """
-        features = self.network(images, [*STYLE_LAYERS, CONTENT_LAYER])
-        content = features[CONTENT_LAYER]
-        distances = []  # by level and layer, (P, N) each
-        for level in range(NUM_LEVELS):
-            if level > 0:
-                images = halve(images)
-                features = self.network(images, STYLE_LAYERS)
-            for layer in STYLE_LAYERS:
-                grams = gram_matrix(features[layer])[:, None]
-                goals = [target[level][layer] for target in self.targets]
-                distances.append(torch.stack([_style_distances(grams, goal) for goal in goals]))
-        return torch.stack(distances).mean(0), content
-
-
-# Per image, where the loss takes the mean: every N is a batch of one to them.
-_style_distances = torch.vmap(style_distance, in_dims=(0, None))
-_content_distances = torch.vmap(content_distance)
 
 
 @dataclass(frozen=True)
@@ -103,57 +51,6 @@ class Network:
     path: Path
     style: str
     painter: Painter
-
-
-@dataclass(frozen=True)
-class Marks:
-    """What J judges of P paintings say of N photos, as they are or painted, in float64."""
-
-    style: Tensor  # distances, (J, P, N)
-    content: Tensor  # distances from the photos, (N,), says the first judge
-
-
-def measure(judges: Sequence[Judge], painters: Sequence[Painter], photos: Tensor) -> list[Marks]:
-    """Have photos painted and judged, a few at a time: nothing large is kept.
-
-    Args:
-        judges: The first of them judges content too.
-        painters: Style networks.
-        photos: RGB in [0, 1], shape ``(N, 3, S, S)``, on any device.
-
-    Returns:
-        Of the photos as they are, then of every painter.
-    """
-    device = next(judges[0].network.parameters()).device
-    styles: list[list[Tensor]] = [[] for _ in range(1 + len(painters))]
-    contents: list[list[Tensor]] = [[] for _ in styles]
-    with tqdm(total=len(styles) * len(photos), unit="picture", desc="judging") as progress:
-        for batch in photos.split(BATCH_SIZE):
-            batch = batch.to(device)
-            wanted = batch.new_empty(0)
-            for number in range(len(styles)):
-                pictures = painters[number - 1](batch) if number else batch
-                verdicts = [judge(pictures) for judge in judges]
-                features = verdicts[0][1]
-                wanted = wanted if number else features  # the photos come first
-                styles[number].append(torch.stack([style for style, _ in verdicts]).cpu())
-                contents[number].append(
-                    _content_distances(features[:, None], wanted[:, None]).cpu()
-                )
-                progress.update(len(batch))
-    return [
-        Marks(torch.cat(style, dim=2).double(), torch.cat(content).double())
-        for style, content in zip(styles, contents, strict=True)
-    ]
-
-
-def spearman(first: Tensor, second: Tensor) -> float:
-    """Correlate the ranks of two lists of numbers, shape ``(N,)``, N from 2 up: -1 to 1.
-
-    Equal numbers rank in their order, rather than alike: distances of pictures hardly ever tie.
-    """
-    ranks = [values.argsort(stable=True).argsort().double() for values in (first, second)]
-    return torch.corrcoef(torch.stack(ranks))[0, 1].item()
 
 
 def correlate(photos: Marks, painted: Sequence[Marks], names: Sequence[str]) -> Figures:
@@ -255,7 +152,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--baseline", type=Path, nargs="+", default=[], help="checkpoints to compare with")
     add("--size", type=int, default=256, help="of photos and of paintings' shorter side, in pixels")
     add("--num-photos", type=int, help="take the first ones only")
-    add("--content-weight", type=float, default=0.25, help="in the objective")
+    add("--content-weight", type=float, default=0.3, help="in the objective")
     add("--rank", action="store_true", help="correlate the lite loss network with the teacher")
     add("--lite", default="package", help="weights of the lite loss network: package or a path")
     add("--json", type=Path, help="where to write all figures")
