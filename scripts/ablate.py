@@ -1,16 +1,24 @@
-"""Measure the choices of the recipe: output activation, schedule, learning rate, weight averaging.
+"""Measure the choices of the recipe: crops, noise, padding, activation, schedule, rate, averaging.
 
-Every variant trains the half-width network from the same seed on the same photos, in one process,
-and is judged on the same held-out photos:
+Every variant trains the half-width network against the lite loss network, from the same seed and
+in one process, and is judged by VGG-19 on the same held-out photos:
 
-    python scripts/ablate.py --painting starry_night.jpg --photos photos/ --weights vgg19.pth
+    python scripts/ablate.py --painting starry_night.jpg --photos photos/ --only crops --seconds 60
+
+All get the same budget. ``--steps`` gives the same figures every time. ``--seconds`` compares what
+a user waits for, reading photos and loading the loss network included, and needs an idle machine;
+photos are read in between steps here, where ``train.py`` has other processes for it.
 
 The table goes to the screen, pictures of every variant to ``--grid``.
 """
 
 import argparse
-from dataclasses import dataclass, replace
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +27,18 @@ from tqdm import tqdm
 
 from impasto.data import FolderPhotos
 from impasto.images import image_grid, save_image
-from impasto.loss_networks import VGG
+from impasto.loss_networks import VGG, Lite
 from impasto.losses import PerceptualLoss, style_targets
+from impasto.memory import keep_freed_memory
 from impasto.networks import TransformerNet, channels_last
 from impasto.precision import half_dtype
 from impasto.styles import load_painting
 from impasto.tasks.schedule import rate_at
+from judging import CONTENT_LAYER, NUM_LEVELS, STYLE_LAYERS, Judge, measure
 
-STYLE_LAYERS = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0}
-CONTENT_LAYERS = {"relu3_3": 1.0}
-BATCH_SIZE = 4
+SIZE = 256  # of photos and of the painting, in pixels, in training and before the judge
 VISIBLE = 2 / 255  # closer than this to 0 or 1 counts as saturated
+GRID_PHOTOS = 6
 
 
 class ScaledTanh(nn.Module):
@@ -53,85 +62,121 @@ ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": ScaledTanh, "linear": Linear}
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to train."""
+    """One way to train; by default, that of ``train.py``."""
 
     output: str = "sigmoid"
     schedule: str = "cosine"
     learning_rate: float = 2e-3
-    warmup: int = 25  # steps over which the rate rises from zero
+    warmup: int = 50  # steps over which the rate rises from zero
     averaging: float = 0.0  # decay of an exponential moving average of the weights; 0 for none
+    batch_size: int = 4
+    crop_size: int = 128  # pixels, of photos whose shorter side has SIZE
+    input_noise: float = 0.02  # standard deviation, on the scale of [0, 1]
+    padding_mode: Literal["replicate", "zeros"] = "replicate"  # of the loss network
 
 
 DEFAULT = Variant()
 SUDDEN = replace(DEFAULT, warmup=0)
-VARIANTS = [
-    SUDDEN,
-    replace(SUDDEN, output="tanh"),
-    replace(SUDDEN, output="linear"),
-    replace(SUDDEN, learning_rate=1e-3),
-    replace(SUDDEN, learning_rate=4e-3),
-    replace(SUDDEN, learning_rate=1e-3, schedule="constant"),  # the paper's
-    DEFAULT,
-    replace(DEFAULT, learning_rate=1e-3),
-    replace(DEFAULT, schedule="constant"),
-    replace(DEFAULT, averaging=0.98),
-]
+CROPS = ((4, 128), (2, 128), (2, 192), (2, 256), (4, 256))  # photos per step, pixels
+GROUPS = {  # each starts with the default
+    "crops": [replace(DEFAULT, batch_size=batch, crop_size=crop) for batch, crop in CROPS],
+    "noise": [DEFAULT, replace(DEFAULT, input_noise=0.0)],
+    "padding": [DEFAULT, replace(DEFAULT, padding_mode="zeros")],
+    "optimizer": [
+        DEFAULT,
+        replace(DEFAULT, learning_rate=1e-3),
+        replace(DEFAULT, schedule="constant"),
+        replace(DEFAULT, averaging=0.98),
+        SUDDEN,
+        replace(SUDDEN, output="tanh"),
+        replace(SUDDEN, output="linear"),
+        replace(SUDDEN, learning_rate=1e-3),
+        replace(SUDDEN, learning_rate=4e-3),
+        replace(SUDDEN, learning_rate=1e-3, schedule="constant"),  # the paper's
+    ],
+}
 
 
 class Bench:
-    """What all variants share: photos, painting, loss."""
+    """What all variants share: painting, budget, judge and the photos it sees."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        dtype = half_dtype("cpu") or torch.float32
-        network = VGG("vgg19", [*STYLE_LAYERS, *CONTENT_LAYERS], options.weights, dtype)
-        self.painting = load_painting(options.painting, options.style_size)
-        targets = style_targets(network, self.painting, STYLE_LAYERS, num_levels=3)
-        self.loss = PerceptualLoss(
-            network, targets, CONTENT_LAYERS, STYLE_LAYERS, content_weight=options.content_weight
-        )
-        photos = FolderPhotos(options.photos, image_size=options.size, seed=1)
-        self.train = photos.train
-        count = min(options.num_held_out, len(photos.val))
-        held_out = [photos.val[index].image for index in range(count)]
+        self.dtype = half_dtype("cpu") or torch.float32
+        self.painting = load_painting(options.painting, SIZE)
+        torch.manual_seed(0)  # for random weights
+        teacher = VGG("vgg19", [*STYLE_LAYERS, CONTENT_LAYER], options.teacher)
+        self.judges = [Judge(teacher, [self.painting])]
+        photos = FolderPhotos(options.photos, SIZE, max_val_images=options.num_held_out).val
+        held_out = [photos[index].image for index in range(len(photos))]
         self.held_out = torch.stack(held_out).float() / 255
 
-    def fit(self, variant: Variant) -> nn.Module:
-        """Train one network."""
+    def fit(self, variant: Variant) -> tuple[nn.Module, int]:
+        """Train one network; returns it and the number of its steps."""
+        steps, count = spend(self.options, started=time.monotonic()), 0
+        photos = FolderPhotos(self.options.photos, SIZE, variant.crop_size, seed=1).train
+        loss = self._loss(variant.padding_mode)
         torch.manual_seed(0)
         network = TransformerNet(width=16)
         network.to_image[1] = ACTIVATIONS[variant.output]()
         channels_last(network)
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(variant.averaging))
         optimizer = torch.optim.Adam(network.parameters())
-        for step in tqdm(range(self.options.steps), desc=str(variant), leave=False):
-            first = step * BATCH_SIZE
-            samples = [self.train[first + number].image for number in range(BATCH_SIZE)]
-            photos = torch.stack(samples).float() / 255
-            share = rate_at(step, self.options.steps, variant.warmup, variant.schedule)
+        for step, num_steps in tqdm(steps, desc="training", unit="step", leave=False):
+            first = step * variant.batch_size
+            samples = [photos[first + number].image for number in range(variant.batch_size)]
+            batch = torch.stack(samples).float() / 255
+            share = rate_at(step, num_steps, variant.warmup, variant.schedule)
             optimizer.param_groups[0]["lr"] = variant.learning_rate * share
             optimizer.zero_grad()
-            self.loss(paint(network, photos), photos)["total"].backward()
+            noisy = batch + variant.input_noise * torch.randn_like(batch)
+            loss(paint(network, noisy), batch)["total"].backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             if variant.averaging:
                 average.update_parameters(network)
-        return average.module if variant.averaging else network
+            count = step + 1
+        return (average.module if variant.averaging else network), count
 
     @torch.no_grad()
     def judge(self, network: nn.Module) -> tuple[dict[str, float], Tensor]:
-        """Losses and faults of what people would see: clamped to [0, 1]."""
-        painted = torch.cat([paint(network, batch) for batch in self.held_out.split(BATCH_SIZE)])
-        painted = painted.clamp(0, 1)
-        batches = zip(painted.split(BATCH_SIZE), self.held_out.split(BATCH_SIZE), strict=True)
-        parts = [self.loss(ours, photos) for ours, photos in batches]
-        figures = {
-            name: torch.stack([part[name] for part in parts]).mean().item() for name in parts[0]
-        }
+        """Distances and faults of what people would see: clamped to [0, 1]."""
+        batches = []
+
+        def painter(photos: Tensor) -> Tensor:
+            batches.append(paint(network, photos).clamp(0, 1))
+            return batches[-1]
+
+        own, marks = measure(self.judges, [painter], self.held_out)
+        painted = torch.cat(batches)
+        style, content = marks.style.mean().item(), marks.content.mean().item()
         saturated = (painted < VISIBLE) | (painted > 1 - VISIBLE)
-        figures["saturated %"] = 100 * saturated.float().mean().item()
-        figures["brighter than painting"] = (painted.mean() - self.painting.mean()).item()
-        return figures, painted
+        return {
+            "content": content,
+            "style": style,
+            "relative": style / own.style.mean().item(),
+            "objective": style + self.options.content_weight * content,
+            "saturated %": 100 * saturated.float().mean().item(),
+            "brighter than painting": (painted.mean() - self.painting.mean()).item(),
+        }, painted
+
+    def _loss(self, padding_mode: Literal["replicate", "zeros"]) -> PerceptualLoss:
+        network = Lite([*STYLE_LAYERS, CONTENT_LAYER], padding_mode=padding_mode)
+        targets = style_targets(network, self.painting, STYLE_LAYERS, NUM_LEVELS)
+        content_layers, weight = {CONTENT_LAYER: 1.0}, self.options.content_weight
+        network.compute_in(self.dtype)
+        return PerceptualLoss(network, targets, content_layers, STYLE_LAYERS, weight)
+
+
+def spend(options: argparse.Namespace, started: float) -> Iterator[tuple[int, int]]:
+    """Count steps until the budget is spent; say how many there will be at the pace so far."""
+    for step in itertools.count():
+        used = step / options.steps
+        if options.seconds is not None:
+            used = (time.monotonic() - started) / options.seconds
+        if used >= 1:
+            return
+        yield step, round(step / used) if step else 1
 
 
 def paint(network: nn.Module, photos: Tensor) -> Tensor:
@@ -142,35 +187,50 @@ def paint(network: nn.Module, photos: Tensor) -> Tensor:
         return network(photos).float()
 
 
-def main() -> None:
-    """Train and judge all variants."""
+def parse() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--painting", required=True)
-    parser.add_argument("--photos", required=True)
-    parser.add_argument("--weights", default="hub", help="of VGG-19, or 'hub'")
-    parser.add_argument("--steps", type=int, default=250)
-    parser.add_argument("--size", type=int, default=128, help="of the photos, in pixels")
-    parser.add_argument("--style-size", type=int, default=256)
-    parser.add_argument("--num-held-out", type=int, default=24, help="photos to judge on")
-    parser.add_argument("--content-weight", type=float, default=0.4)
-    parser.add_argument("--grid", type=Path, default=Path("runs/ablation.png"))
-    bench = Bench(parser.parse_args())
-    rows = [bench.held_out[:6]]
-    for number, variant in enumerate(VARIANTS):
-        figures, painted = bench.judge(bench.fit(variant))
-        rows.append(painted[:6])
-        if number == 0:
-            names = ["output", "schedule", "rate", "warm-up", "averaging", *figures]
-            print("| " + " | ".join(names) + " |\n|" + " --- |" * len(names), flush=True)
-        numbers = " | ".join(f"{value:.4f}" for value in figures.values())
-        print(
-            f"| {variant.output} | {variant.schedule} | {variant.learning_rate:g} "
-            f"| {variant.warmup} | {variant.averaging:g} | {numbers} |",
-            flush=True,
-        )
-        save_image(image_grid(rows)[None], bench.options.grid)
+    add = parser.add_argument
+    add("--painting", required=True)
+    add("--photos", required=True, help="folder")
+    add("--teacher", default="hub", help="weights of VGG-19: hub, random or a path")
+    add("--only", choices=GROUPS, help="group of variants; all by default")
+    budget = parser.add_mutually_exclusive_group()
+    # Text, for argparse takes the very number of its default for not given.
+    budget.add_argument("--steps", type=int, default="250", help="of every variant; 250")
+    budget.add_argument("--seconds", type=float, help="of training, for every variant")
+    add("--num-held-out", type=int, default=24, help="photos to judge on")
+    add("--content-weight", type=float, default=0.3, help="in training and in the objective")
+    add("--grid", type=Path, default=Path("runs/ablation.png"))
+    options = parser.parse_args()
+    if options.steps < 1 or (options.seconds is not None and options.seconds <= 0):
+        parser.error("--steps must be at least 1, --seconds above 0.")
+    return options
+
+
+def main() -> None:
+    """Train and judge the variants; print those of their settings that differ among them."""
+    keep_freed_memory()
+    options = parse()
+    bench = Bench(options)
+    groups = [options.only] if options.only else GROUPS
+    variants = list(dict.fromkeys(variant for group in groups for variant in GROUPS[group]))
+    names = [field.name for field in fields(Variant)]
+    names = [name for name in names if len({getattr(v, name) for v in variants}) > 1]
+    rows = [bench.held_out[:GRID_PHOTOS]]
+    for variant in variants:
+        network, steps = bench.fit(variant)
+        figures, painted = bench.judge(network)
+        if variant is variants[0]:
+            columns = [*names, "steps", *figures]
+            print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}", flush=True)
+        cells = [str(getattr(variant, name)) for name in names]
+        cells += [str(steps), *(f"{value:.4f}" for value in figures.values())]
+        print(f"| {' | '.join(cells)} |", flush=True)
+        rows.append(painted[:GRID_PHOTOS])
+        save_image(image_grid(rows)[None], options.grid)
 
 
 if __name__ == "__main__":

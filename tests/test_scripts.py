@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
+import ablate
+import judging
 from impasto import Stylizer
 from impasto.cards import Painting, load_card
 from impasto.images import open_picture
@@ -98,16 +101,49 @@ def test_style_card_of_no_picture_is_one_line_and_exit_code_2(tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("group", "budget", "count"),
+    [("crops", "--steps=1", 5), ("padding", "--seconds=1", 2), ("optimizer", "--steps=1", 10)],
+)
 def test_ablation_prints_a_row_for_every_variant(
-    painting: Path, photos: Path, tmp_path: Path
+    painting: Path, photos: Path, tmp_path: Path, group: str, budget: str, count: int
 ) -> None:
-    sizes = ["--steps=1", "--size=64", "--style-size=64", "--num-held-out=2"]
-    inputs = [f"--painting={painting}", f"--photos={photos}", "--weights=random"]
+    inputs = [f"--painting={painting}", f"--photos={photos}", "--teacher=random"]
+    sizes = [f"--only={group}", budget, "--num-held-out=1"]
     done = run("scripts/ablate.py", *inputs, *sizes, f"--grid={tmp_path / 'grid.png'}")
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + 10
+    assert len(rows) == 2 + count
     assert (tmp_path / "grid.png").is_file()
+
+
+def test_ablation_has_one_budget() -> None:
+    inputs = ["--painting=painting.png", "--photos=photos", "--steps=250", "--seconds=1"]
+    done = run("scripts/ablate.py", *inputs)
+    assert done.returncode == 2
+    assert "not allowed with argument --steps" in done.stderr
+
+
+def test_default_of_the_ablation_is_what_training_does() -> None:
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        cfg = compose("train", ["data=folder"])
+    assert cfg.model.width == 16
+    assert cfg.data.image_size == ablate.SIZE
+    assert cfg.loss.num_levels == judging.NUM_LEVELS
+    assert (
+        ablate.Variant(
+            schedule=cfg.task.schedule,
+            learning_rate=cfg.task.learning_rate,
+            warmup=cfg.task.warmup_steps,
+            batch_size=cfg.data.batch_size,
+            crop_size=cfg.data.crop_size,
+            input_noise=cfg.task.input_noise,
+        )
+        == ablate.DEFAULT
+    )
+    for group in ablate.GROUPS.values():
+        assert group[0] == ablate.DEFAULT
+        assert len(set(group)) == len(group)
 
 
 @pytest.mark.slow

@@ -203,6 +203,7 @@ def _build_task(cfg: DictConfig, loss_network: nn.Module, targets: StyleTargets)
         content_weight=cfg.loss.content_weight,
         style_weight=cfg.style.strength,
         tv_weight=cfg.loss.tv_weight,
+        lattice_weight=cfg.loss.lattice_weight,
     )
     return instantiate(cfg.task, network=instantiate(cfg.model), loss=loss, _convert_="all")
 

@@ -1,4 +1,4 @@
-"""The perceptual loss: content, style and total variation, by named parts."""
+"""The perceptual loss: content, style, total variation and lattice, by named parts."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from impasto.losses.content import content_distance
 from impasto.losses.gram import gram_matrix, style_distance
+from impasto.losses.lattice import lattice
 from impasto.losses.total_variation import total_variation
 
 StyleTargets = list[dict[str, Tensor]]  # by pyramid level, then by layer: (C, C) Gram matrices
@@ -18,7 +19,8 @@ class PerceptualLoss(nn.Module):
     """How far painted images are from their photos in content and from a painting in style.
 
     All parts are dimensionless, so the weights mean about the same for every painting, image size
-    and loss network (see ``style_distance``, ``content_distance``, ``total_variation``).
+    and loss network (see ``style_distance``, ``content_distance``, ``total_variation``,
+    ``lattice``).
 
     Args:
         network: Loss network: ``network(images, layers)`` returns features by layer name.
@@ -29,6 +31,7 @@ class PerceptualLoss(nn.Module):
         content_weight: Of the content part in the total.
         style_weight: Of the style part in the total.
         tv_weight: Of the total variation in the total.
+        lattice_weight: Of the lattice in the total.
 
     Raises:
         ValueError: If a style layer has no target, a weight is negative or no number, or those of
@@ -47,6 +50,7 @@ class PerceptualLoss(nn.Module):
         content_weight: float = 1.0,
         style_weight: float = 1.0,
         tv_weight: float = 0.0,
+        lattice_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.network = network
@@ -56,6 +60,7 @@ class PerceptualLoss(nn.Module):
         self.content_weight = _weight("content_weight", content_weight)
         self.style_weight = _weight("style_weight", style_weight)
         self.tv_weight = _weight("tv_weight", tv_weight)
+        self.lattice_weight = _weight("lattice_weight", lattice_weight)
         for level, grams in enumerate(targets):
             for layer in self.style_layers:
                 if layer not in grams:
@@ -73,7 +78,8 @@ class PerceptualLoss(nn.Module):
             photos: What was painted, same shape and range.
 
         Returns:
-            Float32 scalars ``content``, ``style``, ``tv`` and their weighted sum ``total``.
+            Float32 scalars ``content``, ``style``, ``tv``, ``lattice``, and their weighted sum
+            ``total``.
         """
         with torch.no_grad():
             wanted = self.network(photos, self.content_layers)
@@ -84,10 +90,19 @@ class PerceptualLoss(nn.Module):
                 for layer, weight in self.content_layers.items()
             ]
         ).sum()
-        style = self._style(painted, features)
-        tv = total_variation(painted)
-        total = self.content_weight * content + self.style_weight * style + self.tv_weight * tv
-        return {"content": content, "style": style, "tv": tv, "total": total}
+        parts = {
+            "content": content,
+            "style": self._style(painted, features),
+            "tv": total_variation(painted),
+            "lattice": lattice(painted),
+        }
+        total = (
+            self.content_weight * parts["content"]
+            + self.style_weight * parts["style"]
+            + self.tv_weight * parts["tv"]
+            + self.lattice_weight * parts["lattice"]
+        )
+        return {**parts, "total": total}
 
     def _style(self, painted: Tensor, features: dict[str, Tensor]) -> Tensor:
         """Mean over pyramid levels of the weighted style distances; level 0 is already computed."""
