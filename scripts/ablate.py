@@ -1,4 +1,4 @@
-"""Measure the choices of the recipe: crops, noise, padding, activation, schedule, rate, averaging.
+"""Measure the choices of the recipe: crops, lattice, noise, padding, activation, optimisation.
 
 Every variant trains the half-width network against the lite loss network, from the same seed and
 in one process, and is judged by VGG-19 on the same held-out photos:
@@ -28,7 +28,7 @@ from tqdm import tqdm
 from impasto.data import FolderPhotos
 from impasto.images import image_grid, save_image
 from impasto.loss_networks import VGG, Lite
-from impasto.losses import PerceptualLoss, style_targets
+from impasto.losses import PerceptualLoss, lattice, style_targets
 from impasto.memory import keep_freed_memory
 from impasto.networks import TransformerNet, channels_last
 from impasto.precision import half_dtype
@@ -71,6 +71,7 @@ class Variant:
     averaging: float = 0.0  # decay of an exponential moving average of the weights; 0 for none
     batch_size: int = 4
     crop_size: int = 128  # pixels, of photos whose shorter side has SIZE
+    lattice_weight: float = 0.1
     input_noise: float = 0.02  # standard deviation, on the scale of [0, 1]
     padding_mode: Literal["replicate", "zeros"] = "replicate"  # of the loss network
 
@@ -80,6 +81,7 @@ SUDDEN = replace(DEFAULT, warmup=0)
 CROPS = ((4, 128), (2, 128), (2, 192), (2, 256), (4, 256))  # photos per step, pixels
 GROUPS = {  # each starts with the default
     "crops": [replace(DEFAULT, batch_size=batch, crop_size=crop) for batch, crop in CROPS],
+    "lattice": [DEFAULT, replace(DEFAULT, lattice_weight=0.0)],
     "noise": [DEFAULT, replace(DEFAULT, input_noise=0.0)],
     "padding": [DEFAULT, replace(DEFAULT, padding_mode="zeros")],
     "optimizer": [
@@ -115,7 +117,7 @@ class Bench:
         """Train one network; returns it and the number of its steps."""
         steps, count = spend(self.options, started=time.monotonic()), 0
         photos = FolderPhotos(self.options.photos, SIZE, variant.crop_size, seed=1).train
-        loss = self._loss(variant.padding_mode)
+        loss = self._loss(variant)
         torch.manual_seed(0)
         network = TransformerNet(width=16)
         network.to_image[1] = ACTIVATIONS[variant.output]()
@@ -156,16 +158,22 @@ class Bench:
             "style": style,
             "relative": style / own.style.mean().item(),
             "objective": style + self.options.content_weight * content,
+            "lattice": lattice(painted).item(),
             "saturated %": 100 * saturated.float().mean().item(),
             "brighter than painting": (painted.mean() - self.painting.mean()).item(),
         }, painted
 
-    def _loss(self, padding_mode: Literal["replicate", "zeros"]) -> PerceptualLoss:
-        network = Lite([*STYLE_LAYERS, CONTENT_LAYER], padding_mode=padding_mode)
+    def _loss(self, variant: Variant) -> PerceptualLoss:
+        network = Lite([*STYLE_LAYERS, CONTENT_LAYER], padding_mode=variant.padding_mode)
         targets = style_targets(network, self.painting, STYLE_LAYERS, NUM_LEVELS)
-        content_layers, weight = {CONTENT_LAYER: 1.0}, self.options.content_weight
-        network.compute_in(self.dtype)
-        return PerceptualLoss(network, targets, content_layers, STYLE_LAYERS, weight)
+        return PerceptualLoss(
+            network.compute_in(self.dtype),
+            targets,
+            {CONTENT_LAYER: 1.0},
+            STYLE_LAYERS,
+            content_weight=self.options.content_weight,
+            lattice_weight=variant.lattice_weight,
+        )
 
 
 def spend(options: argparse.Namespace, started: float) -> Iterator[tuple[int, int]]:

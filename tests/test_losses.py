@@ -9,6 +9,7 @@ from impasto.losses import (
     PerceptualLoss,
     content_distance,
     gram_matrix,
+    lattice,
     style_distance,
     style_targets,
     total_variation,
@@ -201,3 +202,33 @@ def test_weights_without_a_sum_are_refused() -> None:
 def test_tiny_painting_is_refused() -> None:
     with pytest.raises(ValueError, match="20x20 pixels is too small for 2 pyramid levels"):
         style_targets(TwoLayers(), torch.rand(1, 3, 20, 20), {"same": 1.0}, num_levels=2)
+
+
+def test_repeated_cell_is_all_lattice() -> None:
+    cell = torch.rand(1, 3, 4, 4)
+    assert lattice(cell.repeat(2, 1, 16, 24)).item() == pytest.approx(1, abs=0.01)
+
+
+def test_noise_is_hardly_any_lattice() -> None:
+    torch.manual_seed(0)
+    # The mean of 64 independent cells has a 64th of their variance.
+    assert lattice(torch.rand(4, 3, 128, 96)).item() == pytest.approx(1 / 64, rel=0.1)
+
+
+def test_lattices_may_differ_between_patches() -> None:
+    patches = [torch.rand(1, 3, 4, 4).repeat(1, 1, 8, 8) for _ in range(3)]
+    assert lattice(torch.cat(patches, dim=3)).item() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("size", [(31, 64), (64, 31), (1, 1)])
+def test_picture_smaller_than_a_patch_has_no_lattice(size: tuple[int, int]) -> None:
+    assert lattice(torch.rand(1, 3, *size)).item() == 0
+
+
+def test_flat_picture_has_no_lattice_and_a_finite_gradient() -> None:
+    image = torch.full((1, 3, 64, 64), 0.5, requires_grad=True)
+    distance = lattice(image)
+    distance.backward()
+    assert distance.item() == 0
+    assert image.grad is not None
+    assert image.grad.isfinite().all()

@@ -132,6 +132,7 @@ def test_default_of_the_ablation_is_what_training_does() -> None:
     assert cfg.loss.num_levels == judging.NUM_LEVELS
     assert (
         ablate.Variant(
+            lattice_weight=cfg.loss.lattice_weight,
             schedule=cfg.task.schedule,
             learning_rate=cfg.task.learning_rate,
             warmup=cfg.task.warmup_steps,

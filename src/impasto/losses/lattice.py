@@ -19,8 +19,8 @@ def lattice(images: Tensor) -> Tensor:
         images: RGB in [0, 1], shape ``(N, 3, H, W)``. A last part of a patch is left out.
 
     Returns:
-        A float32 scalar: 1 if every patch is one cell repeated, about 0.03 for photos and paintings, 0
-        for a picture without detail or smaller than a patch.
+        A float32 scalar: 1 if every patch is one cell repeated, about 0.03 for photos and for
+        paintings, 0 for a picture without detail or smaller than a patch.
     """
     count, channels, height, width = images.shape
     rows, columns, cells = height // PATCH, width // PATCH, PATCH // PERIOD
