@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from impasto.networks import TransformerNet
-from impasto.networks.layers import ReflectConv, UpsampleConv, reflect_to_multiple
+from impasto.networks.instance_norm import InstanceNorm
+from impasto.networks.layers import FoldedConv, ReflectConv, UpsampleConv, reflect_to_multiple
 
 
 def test_output_size_is_input_size_for_200_random_sizes() -> None:
@@ -69,3 +70,55 @@ def test_upsampling_a_flat_image_leaves_no_chequerboard() -> None:
 def test_empty_network_is_refused(arguments: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         TransformerNet(**arguments)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 5, 9])
+def test_folded_convolution_is_the_same_convolution(kernel_size: int) -> None:
+    torch.manual_seed(0)
+    folded = FoldedConv(6, 3, kernel_size).double()
+    plain = ReflectConv(6, 3, kernel_size).double()
+    plain.load_state_dict(folded.state_dict())
+    features = torch.rand(2, 6, 20, 14, dtype=torch.double)
+    results = []
+    for convolution in (folded, plain):
+        given = features.clone().requires_grad_()
+        painted = convolution(given)
+        painted.square().sum().backward()
+        assert convolution.bias is not None
+        results.append((painted, given.grad, convolution.weight.grad, convolution.bias.grad))
+    for ours, theirs in zip(*results, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-11)
+
+
+def test_folded_convolution_takes_kernels_that_fold() -> None:
+    with pytest.raises(ValueError, match="kernel_size must be 1, 5, 9 and so on, got 3"):
+        FoldedConv(4, 3, 3)
+
+
+def test_instance_norm_in_half_precision_is_that_of_float32() -> None:
+    torch.manual_seed(0)
+    norm = InstanceNorm(5)
+    torch.nn.init.uniform_(norm.weight)
+    torch.nn.init.uniform_(norm.bias)
+    features = (3 + 2 * torch.randn(2, 5, 16, 12)).bfloat16()
+    upstream = torch.randn(2, 5, 16, 12).bfloat16()
+    results = []
+    for dtype in (torch.bfloat16, torch.float32):
+        norm.zero_grad()
+        given = features.to(dtype, memory_format=torch.channels_last).requires_grad_()
+        normalized = norm(given)
+        assert normalized.dtype == dtype
+        normalized.backward(upstream.to(dtype))
+        assert norm.weight.grad is not None
+        assert norm.bias.grad is not None
+        results.append((normalized, given.grad, norm.weight.grad.clone(), norm.bias.grad.clone()))
+    for half, full in zip(*results, strict=True):
+        assert torch.allclose(half.float(), full, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("value", [0.0, 100.0])
+def test_instance_norm_of_flat_features_is_the_shift(value: float) -> None:
+    norm = InstanceNorm(2)
+    torch.nn.init.constant_(norm.bias, 0.25)
+    flat = torch.full((1, 2, 8, 8), value, dtype=torch.bfloat16)
+    assert (norm(flat).float() - 0.25).abs().max() < 0.01
