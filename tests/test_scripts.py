@@ -53,7 +53,7 @@ def test_wrong_setting_is_one_line_and_exit_code_2(
 def test_training_without_a_style_is_told_what_is_missing() -> None:
     done = run("train.py")
     assert done.returncode == 2
-    assert "style.name must be given, as in style.name=..." in done.stderr
+    assert "No style: choose one, as in style=starry_night" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

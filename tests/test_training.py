@@ -130,8 +130,10 @@ def test_hopeless_run_ends_with_a_reason_and_good_weights(
     run = prepare(configure([*tiny, "trainer.max_steps=1000"]))
     paint_and_compare = run.task.paint_and_compare
 
-    def diverge(photos: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        painted, parts = paint_and_compare(photos)
+    def diverge(
+        noisy: torch.Tensor, photos: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        painted, parts = paint_and_compare(noisy, photos)
         return painted, {"total": parts["total"] * float("nan")}
 
     run.task.paint_and_compare = diverge
