@@ -210,7 +210,7 @@ def parse() -> argparse.Namespace:
     budget.add_argument("--steps", type=int, default="250", help="of every variant; 250")
     budget.add_argument("--seconds", type=float, help="of training, for every variant")
     add("--num-held-out", type=int, default=24, help="photos to judge on")
-    add("--content-weight", type=float, default=0.3, help="in training and in the objective")
+    add("--content-weight", type=float, default=0.4, help="in training and in the objective")
     add("--grid", type=Path, default=Path("runs/ablation.png"))
     options = parser.parse_args()
     if options.steps < 1 or (options.seconds is not None and options.seconds <= 0):

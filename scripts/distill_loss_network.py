@@ -44,7 +44,7 @@ from impasto.precision import half_dtype
 from impasto.tasks.schedule import rate_at
 from least_squares import initialize
 
-PHOTOS, SCENES, PAINTINGS, PAINTED = 3, 1, 2, 2  # of each kind in a batch
+PHOTOS, SCENES, PAINTINGS, PAINTED = 2, 1, 1, 4  # of each kind in a batch
 BATCH_SIZE = PHOTOS + SCENES + PAINTINGS + PAINTED
 LEARNING_RATE = 3e-4
 WARMUP_STEPS = 200
@@ -154,6 +154,10 @@ class Distillation:
         self.dtype = half_dtype("cpu") or torch.float32
         self.teacher = Teacher(options.teacher, self.dtype)
         self.student = Lite(weights="random", padding_mode="zeros").requires_grad_(True)
+        # The same weights as losses use them: frozen, and with no black border to paint a frame for.
+        self.judge = Lite(weights="random")
+        self.judge.load_state_dict(self.student.state_dict(), assign=True)
+        self.judge.requires_grad_(False)
         self.apprentice = channels_last(TransformerNet(width=16, num_blocks=3))
         self.rates = {self.student: LEARNING_RATE, self.apprentice: 2e-3}
         self.optimizers = [
@@ -212,7 +216,6 @@ class Distillation:
         """Let the apprentice paint and learn from the student's judgement."""
         if self.loss is None or self.step % STEPS_PER_TARGET == 0:
             self.loss = self._commission()  # anew: what the student sees in a painting changes
-        self.student.requires_grad_(False)
         photos = photos.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", self.dtype):
             painted = self.apprentice(photos).float()
@@ -221,7 +224,6 @@ class Distillation:
         parts["total"].backward()
         nn.utils.clip_grad_norm_(self.apprentice.parameters(), 1.0)
         self.optimizers[1].step()
-        self.student.requires_grad_(True)
         return painted.detach(), parts["style"].item()
 
     def _commission(self) -> PerceptualLoss:
@@ -232,9 +234,9 @@ class Distillation:
         size = self.options.size
         crops = RandomCrops(paths, 2 * size, scales=(0.7, 1), seed=6)
         painting = crops[turn].image[None] / 255
-        targets = style_targets(self.student, painting, STYLE_LAYERS, num_levels=2)
+        targets = style_targets(self.judge, painting, STYLE_LAYERS, num_levels=2)
         return PerceptualLoss(
-            self.student,
+            self.judge,
             targets,
             CONTENT_LAYERS,
             STYLE_LAYERS,
