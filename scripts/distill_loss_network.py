@@ -154,7 +154,7 @@ class Distillation:
         self.dtype = half_dtype("cpu") or torch.float32
         self.teacher = Teacher(options.teacher, self.dtype)
         self.student = Lite(weights="random", padding_mode="zeros").requires_grad_(True)
-        # The same weights as losses use them: frozen, and with no black border to paint a frame for.
+        # The same weights as losses use them: frozen, with no black border to paint a frame for.
         self.judge = Lite(weights="random")
         self.judge.load_state_dict(self.student.state_dict(), assign=True)
         self.judge.requires_grad_(False)
