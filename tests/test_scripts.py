@@ -103,7 +103,7 @@ def test_style_card_of_no_picture_is_one_line_and_exit_code_2(tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "budget", "count"),
-    [("crops", "--steps=1", 5), ("padding", "--seconds=1", 2), ("optimizer", "--steps=1", 10)],
+    [("crops", "--steps=1", 5), ("padding", "--seconds=1", 2)],
 )
 def test_ablation_prints_a_row_for_every_variant(
     painting: Path, photos: Path, tmp_path: Path, group: str, budget: str, count: int
