@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check train benchmark clean
+.PHONY: help setup demo test check train export benchmark clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -25,6 +25,10 @@ check: $(READY) ## lint, formatting, types
 
 train: $(READY) ## train with ARGS="style=starry_night"
 	$(BIN)/python train.py $(ARGS)
+
+export: $(READY) ## export CKPT=network.safetensors to ONNX, beside it
+	$(if $(CKPT),,$(error make export needs CKPT=network.safetensors))
+	$(BIN)/python scripts/export_onnx.py "$(CKPT)" "$(CKPT:.safetensors=.onnx)"
 
 benchmark: $(READY) ## measure a training step and the loader against the plain way
 	$(BIN)/python scripts/benchmark.py training

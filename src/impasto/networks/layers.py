@@ -131,14 +131,24 @@ def reflect_to_multiple(images: Tensor, multiple: int, minimum: int) -> Tensor:
     """
     for dim in (2, 3):
         size = images.shape[dim]
-        wanted = max(minimum, -(-size // multiple) * multiple)
-        if wanted > size:
+        wanted = max(minimum, (size + multiple - 1) // multiple * multiple)
+        # Exporting keeps one branch for every size: the one that is right for all.
+        if torch.compiler.is_exporting() or wanted > size:
             images = images.index_select(dim, _mirrored_positions(size, wanted, images.device))
+    return images
+
+
+def crop(images: Tensor, height: int, width: int) -> Tensor:
+    """Keep the top left of ``(N, C, H, W)`` images: what ``reflect_to_multiple`` was given."""
+    if not torch.compiler.is_exporting():
+        return images[..., :height, :width]
+    for dim, size in ((2, height), (3, width)):  # a slice asks whether it cuts anything off
+        images = images.index_select(dim, torch.arange(size, device=images.device))
     return images
 
 
 def _mirrored_positions(size: int, wanted: int, device: torch.device) -> Tensor:
     """0, 1, ..., size-1, size-2, ..., 1, 0, 1, ... up to ``wanted`` positions."""
-    period = max(2 * size - 2, 1)
+    period = torch.full((1,), max(2 * size - 2, 1), device=device)  # ONNX divides tensors only
     position = torch.arange(wanted, device=device) % period
-    return torch.minimum(position, period - position) if size > 1 else position
+    return torch.minimum(position, period - position)

@@ -7,6 +7,7 @@ from impasto.networks.layers import (
     FoldedConv,
     ResidualBlock,
     UpsampleConv,
+    crop,
     reflect_to_multiple,
 )
 
@@ -65,4 +66,4 @@ class TransformerNet(nn.Module):
         features = self.encoder(features)
         features = self.blocks(features)
         features = self.decoder(features)
-        return self.to_image(features)[..., :height, :width]
+        return crop(self.to_image(features), height, width)

@@ -1,0 +1,172 @@
+"""Export a trained network to ONNX, and measure that it paints the same there.
+
+    python scripts/export_onnx.py checkpoints/starry_night.safetensors starry_night.onnx
+    python scripts/export_onnx.py network.safetensors network.onnx --half --report report.md
+
+The exit code is 0 if ONNX Runtime and PyTorch agree within 1/255 for every size, 1 if they do not
+(the files are written all the same), 2 if something is wrong with the arguments.
+"""
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from impasto.checkpoint import load_checkpoint
+from impasto.files import write_atomically
+from impasto.inference.export import INPUT, OUTPUT, export_onnx, export_program
+
+SIZES = [  # batch, height, width
+    (1, 1, 1),
+    (1, 1, 500),
+    (1, 3, 700),
+    (1, 37, 53),
+    (1, 64, 64),
+    (2, 128, 96),
+    (1, 256, 256),
+    (1, 255, 257),
+    (1, 511, 513),
+    (1, 640, 480),
+]
+LEVELS = 255  # of an 8-bit image: differences are told in these
+ALLOWED = 1.0  # level
+DIFFERS, MISUSED = 1, 2  # exit codes; the second as of infer.py
+
+Painter = Callable[[Tensor], Tensor]
+"""Maps photos in [0, 1], shape ``(N, 3, H, W)``, to the same painted."""
+
+
+def clouds(batch: int, height: int, width: int) -> Tensor:
+    """Draw smooth noise, in which double the size is double the contrast, as in photos.
+
+    White noise would hide what rounding does to a clear sky, that networks paint by traces in it.
+
+    Returns:
+        RGB in [0, 1], shape ``(batch, 3, height, width)``, the same at every call.
+    """
+    generator = torch.Generator().manual_seed(0)
+    photos = torch.full((batch, 3, height, width), 0.5)
+    size, contrast = 2, 1.0
+    while size <= max(height, width):
+        noise = torch.rand(batch, 3, min(size, height), min(size, width), generator=generator)
+        photos += contrast * (F.interpolate(noise, (height, width), mode="bicubic") - 0.5)
+        size, contrast = 2 * size, contrast / 2
+    return photos.clamp(0, 1)
+
+
+def onnx_painter(model: bytes) -> Painter:
+    """Run an ONNX model on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return lambda photos: torch.from_numpy(session.run([OUTPUT], {INPUT: photos.numpy()})[0])
+
+
+def program_painter(package: bytes) -> Painter:
+    """Run a package of torch.export."""
+    return torch.export.load(io.BytesIO(package)).module()
+
+
+@torch.inference_mode()
+def differences(network: nn.Module, painters: list[Painter]) -> list[list[float]]:
+    """Compare painters with the network itself.
+
+    Returns:
+        By size: the largest and the mean absolute difference of every painter, in 1/255.
+    """
+    rows = []
+    for size in SIZES:
+        photos = clouds(*size)
+        wanted = network(photos)
+        row: list[float] = []
+        for paint in painters:
+            difference = LEVELS * (paint(photos) - wanted).abs()
+            row += [difference.max().item(), difference.mean().item()]
+        rows.append(row)
+    return rows
+
+
+def tabulate(names: list[str], rows: list[list[float]]) -> str:
+    """Lay the differences out as a Markdown table, in 1/255."""
+    heads = [f"{name}, {figure}" for name in names for figure in ("largest", "mean")]
+    lines = [
+        "Differences from the network in PyTorch and float32, in 1/255:",
+        "",
+        "| " + " | ".join(["photos", *heads]) + " |",
+        "| --- |" + " ---: |" * len(heads),
+    ]
+    for (batch, height, width), row in zip(SIZES, rows, strict=True):
+        cells = [f"{batch} x {height} x {width}", *(f"{value:.5f}" for value in row)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """Raise ValueError unless all files can be written, before minutes are spent on them."""
+    for path, ending in ((options.onnx, ".onnx"), (options.torch_export, ".pt2")):
+        if path is not None and path.suffix != ending:
+            raise ValueError(f"{path} must end in {ending}.")
+    for path in filter(None, (options.onnx, options.torch_export, options.report)):
+        folder = next(folder for folder in path.absolute().parents if folder.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise ValueError(f"{path} cannot be written: {folder} is no folder to write to.")
+
+
+def run(options: argparse.Namespace) -> bool:
+    """Export, measure, and tell; return whether all differences are small."""
+    check_outputs(options)
+    network, header = load_checkpoint(options.checkpoint)
+    model = export_onnx(network, header, half=options.half)
+    painters = {"ONNX fp16" if options.half else "ONNX": onnx_painter(model)}
+    write_atomically(options.onnx, model)
+    if options.torch_export is not None:
+        package = export_program(network, header)
+        painters["torch.export"] = program_painter(package)
+        write_atomically(options.torch_export, package)
+    rows = differences(network, list(painters.values()))
+    table = tabulate(list(painters), rows)
+    if options.half:
+        table += "\nThe CPU computes fp16 in float32 between its casts; a GPU rounds more.\n"
+    sys.stdout.write(table)
+    if options.report is not None:
+        write_atomically(options.report, table.encode())
+    return all(value <= ALLOWED for row in rows for value in row)
+
+
+def main() -> None:
+    """Read the arguments; what is wrong with them is told in one line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path, help="NAME.safetensors")
+    parser.add_argument("onnx", type=Path, help="where to, NAME.onnx")
+    parser.add_argument(
+        "--half", action="store_true", help="weights and compute of the ONNX in fp16"
+    )
+    parser.add_argument(
+        "--torch-export", type=Path, metavar="PT2", help="where to write a float32 package as well"
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="MD", help="where to write the table as well"
+    )
+    options = parser.parse_args()
+    try:
+        same = run(options)
+    except (ImportError, OSError, ValueError) as error:
+        sys.stderr.write(" ".join(str(error).split()) + "\n")
+        sys.exit(MISUSED)
+    if not same:
+        sys.stderr.write(f"The exported network differs by more than {ALLOWED:g}/255.\n")
+        sys.exit(DIFFERS)
+
+
+if __name__ == "__main__":
+    main()
