@@ -21,8 +21,8 @@ class Stylization(pl.LightningModule):
         learning_rate: Of Adam, at its highest.
         warmup_steps: Steps over which the rate rises.
         input_noise: Standard deviation of noise on the photos that are painted, on the scale of
-            [0, 1]. It gives brushes something to follow where a photo is flat; without it such
-            areas get a regular weave.
+            [0, 1]: something for brushes to follow where a photo is flat. Its gain is small, see
+            docs/decisions.md; lattices are the loss's business.
         schedule: ``cosine`` or ``constant``, see ``rate_at``; the latter is the paper's.
         compile: Whether to compile the whole step: faster on a GPU after a minute of waiting.
 
