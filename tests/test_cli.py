@@ -15,6 +15,7 @@ from impasto import painting
 from impasto.checkpoint import Header, save_checkpoint
 from impasto.cli import Options, main, parse_options
 from impasto.inference import Stylizer
+from impasto.manifest import MANIFEST_NAME
 from impasto.networks import TransformerNet
 
 ROOT = Path(__file__).parent.parent
@@ -44,7 +45,9 @@ def infer(*arguments: str) -> int:
 
 def files_in(folder: str) -> list[str]:
     return sorted(
-        path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()
+        path.relative_to(folder).as_posix()
+        for path in Path(folder).rglob("*")
+        if path.is_file() and path.name != MANIFEST_NAME
     )
 
 
@@ -144,6 +147,34 @@ def test_second_run_paints_only_what_is_missing(
     assert Path("painted/a.jpg").read_bytes() != b"kept"
 
 
+@pytest.mark.parametrize("change", ["quality=90", "precision=fp32", "ckpt=day.safetensors"])
+def test_second_run_that_paints_otherwise_paints_again(
+    here: Path, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    draw("photos/a.jpg")
+    Path("day.safetensors").write_bytes(Path("night.safetensors").read_bytes())
+    infer("input=photos", "output=painted")
+    assert infer("input=photos", "output=painted", "ckpt=day.safetensors", "workers=1") == 0
+    assert "1 were there already" in capsys.readouterr().out  # the same network by another name
+    torch.manual_seed(1)
+    header = Header("stylization", "TransformerNet", {"width": 4, "num_blocks": 1}, ["Day"])
+    save_checkpoint(Path("day.safetensors"), TransformerNet(width=4, num_blocks=1), header)
+    assert infer("input=photos", "output=painted", change) == 0
+    assert "1 painted" in capsys.readouterr().out
+
+
+def test_files_of_unknown_origin_are_kept_and_told(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw("photos/a.jpg")
+    Path("painted").mkdir()
+    Path("painted/a.jpg").write_bytes(b"of others")
+    assert infer("input=photos", "output=painted") == 0
+    expected = r"1 of these are not as \.impasto\.jsonl knows them, and stay"
+    assert re.search(expected, capsys.readouterr().out)
+    assert Path("painted/a.jpg").read_bytes() == b"of others"
+
+
 def test_pictures_that_differ_in_suffix_stay_two(here: Path) -> None:
     for name in ("a.jpg", "a.png", "b.jpg"):
         draw(f"photos/{name}")
@@ -202,6 +233,8 @@ def test_quality_is_passed_on(here: Path) -> None:
         ("quality=101", r"quality must be from 1 to 100, got 101"),
         ("overwrite=maybe", r"overwrite must be true or false, got 'maybe'"),
         ("max_pixels=0", r"max_pixels must be at least 1, got 0"),
+        ("workers=0", r"workers must be at least 1, got 0"),
+        ("workers=all", r"workers must be a whole number, got 'all'"),
         ("format=gif", r"format must be one of keep, png, jpg, webp, got 'gif'"),
         ("device=gpu", r"device must be one of auto, cpu, .*, got 'gpu'"),
         ("precision=int8", r"precision must be one of auto, fp32, bf16, fp16, got 'int8'"),
@@ -290,6 +323,8 @@ def test_interrupted_run_tells_how_to_go_on(
     assert infer("input=photos", "output=painted") == 130
     expected = "Stopped. 1 of 3 pictures are done; the same command continues."
     assert expected in one_line(capsys)
+    infer("input=photos", "output=painted", "overwrite=true")
+    assert "the same command without overwrite=true continues." in one_line(capsys)
 
 
 def test_picture_too_large_for_memory_is_passed_over(

@@ -65,6 +65,22 @@ def test_sixteen_bit_png_is_not_clipped(tmp_path: Path) -> None:
     assert load_image(path).sub(0.5).abs().max() < 1e-4
 
 
+def test_thirty_two_bit_grey_is_not_clipped() -> None:
+    levels = np.linspace(0, 2**32 - 1, 9).astype(np.uint32)[None]
+    image = to_tensor(Image.frombytes("I", (9, 1), levels.tobytes()))
+    assert torch.allclose(image[0, 0, 0], torch.linspace(0, 1, 9), atol=1e-4)
+
+
+def test_hidden_level_of_sixteen_bit_grey_becomes_alpha() -> None:
+    picture = Image.new("I;16", (2, 1), 30_000)
+    picture.putpixel((1, 0), 500)
+    picture.info["transparency"] = 500
+    rgb, alpha = split_alpha(picture)
+    assert alpha is not None
+    assert alpha.flatten().tolist() == [1, 0]
+    assert (rgb * 65535).round().unique().tolist() == [30_000]
+
+
 def test_float_picture_keeps_its_range() -> None:
     assert to_tensor(Image.new("F", (2, 2), 0.25)).max() == 0.25
     assert to_tensor(Image.new("L", (2, 2), 51).convert("F")).max() == pytest.approx(0.2)

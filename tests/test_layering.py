@@ -41,8 +41,11 @@ OURS = {
         "watchdog",
     },
     "inference": {"images", "pictures", "checkpoint", "networks", "precision"},
-    "painting": {"inference", "images"},
-    "cli": {"inference", "images", "painting"},
+    "animations": {"pictures"},
+    "manifest": set(),
+    "jobs": {"animations", "images"},
+    "painting": {"animations", "images", "inference", "jobs", "manifest"},
+    "cli": {"images", "inference", "jobs", "manifest", "painting"},
     "__init__": {"inference", "images"},
 }
 LIGHTNING = {

@@ -171,6 +171,29 @@ def test_threads_open_pictures_at_once(tmp_path: Path) -> None:
     assert former == Image.MAX_IMAGE_PIXELS
 
 
+@pytest.mark.parametrize(("format_name", "several"), [("GIF", True), ("PNG", True), ("MPO", False)])
+def test_further_frames_are_told(tmp_path: Path, format_name: str, several: bool) -> None:
+    # What follows in an MPO is no further picture: a gain map, or what another eye sees.
+    path = tmp_path / "photo"
+    more = [Image.new("RGB", (7, 5), "red")]
+    path.write_bytes(encoded(random_picture(), format_name, save_all=True, append_images=more))
+    assert open_picture(path).info["has_more_frames"] == several
+    path.write_bytes(encoded(random_picture(), format_name))
+    assert not open_picture(path).info["has_more_frames"]
+
+
+def test_what_does_not_fit_the_memory_is_not_called_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    random_picture().save(tmp_path / "photo.png")
+    monkeypatch.setattr(Image.Image, "copy", no_memory)
+    with pytest.raises(MemoryError):
+        open_picture(tmp_path / "photo.png")
+
+
 def test_missing_file_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"No picture at .*nowhere\.jpg"):
         load_image(tmp_path / "nowhere.jpg")

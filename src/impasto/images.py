@@ -99,7 +99,7 @@ def split_alpha(picture: Image.Image) -> tuple[Tensor, Tensor | None]:
         ``None`` for the latter where the whole picture is opaque.
     """
     if picture.mode in ("F", "I") or picture.mode.startswith("I;16"):
-        return _deep_grey(picture).expand(-1, 3, -1, -1).contiguous(), None
+        return _split_deep(picture)
     if not picture.has_transparency_data:
         return _from_bytes(picture.convert("RGB")), None
     if picture.mode == "La":  # Pillow converts it to nothing else
@@ -193,13 +193,27 @@ def _from_bytes(picture: Image.Image) -> Tensor:
     return planes.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
-def _deep_grey(picture: Image.Image) -> Tensor:
-    """Grey in [0, 1], shape (1, 1, H, W), of modes that Pillow would clip at 255."""
-    levels = torch.from_numpy(np.array(picture).astype(np.float32))[None, None]
-    if picture.mode == "F":
-        levels = levels.nan_to_num(0, 1, 0)
-        return (levels / 255 if levels.max() > 1 else levels).clamp(0, 1)
-    return (levels / 65535).clamp(0, 1)  # mode I holds 16-bit files too
+def _split_deep(picture: Image.Image) -> tuple[Tensor, Tensor | None]:
+    """``split_alpha`` of modes that Pillow would clip at 255."""
+    levels = np.array(picture)
+    rgb = _deep_grey(levels, picture.mode).expand(-1, 3, -1, -1).contiguous()
+    hidden = picture.info.get("transparency")  # the one level of a PNG that is not seen
+    if not isinstance(hidden, int) or not (levels == hidden).any():
+        return rgb, None
+    alpha = torch.from_numpy((levels != hidden).astype(np.float32))[None, None]
+    return _cover_hidden(rgb, alpha), alpha
+
+
+def _deep_grey(levels: np.ndarray, mode: str) -> Tensor:
+    """Grey in [0, 1], shape (1, 1, H, W)."""
+    grey = torch.from_numpy(levels.astype(np.float32))[None, None]
+    if mode == "F":
+        grey = grey.nan_to_num(0, 1, 0)
+        return (grey / 255 if grey.max() > 1 else grey).clamp(0, 1)
+    if grey.max() > 65535:  # mode I holds files of 16 bits, and those of 32, which have no sign
+        grey = torch.from_numpy(levels.view(np.uint32).astype(np.float32))[None, None]
+        return grey / (2**32 - 1)
+    return (grey / 65535).clamp(0, 1)
 
 
 def _cover_hidden(rgb: Tensor, alpha: Tensor) -> Tensor:

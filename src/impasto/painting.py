@@ -1,154 +1,230 @@
-"""Paint a photo or a folder of photos: first decide what goes where, then do what is missing."""
+"""Paint what a job asks for: some threads read ahead and save while one paints."""
 
-import os
+import errno
 import re
 import sys
 import time
-from collections import Counter
-from dataclasses import dataclass
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from PIL import Image
 from tqdm import tqdm
 
-from impasto.images import SAVED_SUFFIXES, list_images, open_picture, save_picture
+from impasto.animations import (
+    ANIMATED_SUFFIXES,
+    Animation,
+    is_animation,
+    map_frames,
+    save_animation,
+)
+from impasto.images import open_picture, save_picture
 from impasto.inference import Stylizer
+from impasto.jobs import Job
+from impasto.manifest import Manifest, State, file_stamp
 
 # What PyTorch says on the CPU and on Apple GPUs, where it has no class of its own for it.
 _NO_MEMORY = re.compile("allocate memory|out of memory")
-FORMATS = ("keep", "png", "jpg", "webp")
+# Of one name and no other; any other trouble with writing, as a full disk, ends the run.
+_BAD_NAME = {errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR}
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{8}")  # what write_atomically leaves where it is killed
+_LEFTOVER_SECONDS = 60  # unchanged for so long, it is nobody's
+_Read = tuple[Image.Image, list[int]]  # a picture, and the stamp of its file
 
 
-@dataclass
-class Job:
-    """What is to be painted, and how far it has come.
-
-    Args:
-        targets: Where to paint to, by picture.
-        place: The file or folder that is the result.
-        is_folder: Whether a folder was asked for; there, what an earlier run painted can be kept.
-        num_painted: Pictures painted in this run.
-        num_kept: Pictures that an earlier run had painted.
-        num_failed: Pictures that could not be read, painted or saved.
-        seconds: Spent painting, reading and writing not counted.
-    """
-
-    targets: dict[Path, Path]
-    place: Path
-    is_folder: bool
-    num_painted: int = 0
-    num_kept: int = 0
-    num_failed: int = 0
-    seconds: float = 0.0
-
-
-def plan_picture(source: Path, output: str | None, style: str) -> Job:
-    """Decide where one picture is painted to.
-
-    Args:
-        source: A picture file.
-        output: A file, or a folder (there is one, or it ends in a slash), or ``None`` for beside
-            the picture.
-        style: Completes the name where ``output`` gives none.
-
-    Raises:
-        ValueError: If ``output`` cannot be saved, or is the picture itself.
-    """
-    default_name = f"{source.stem}_{style}.png"
-    target = Path(output) if output else source.with_name(default_name)
-    if output and (target.is_dir() or output.endswith(("/", os.sep))):
-        target = target / default_name
-    if target.suffix.lower() not in SAVED_SUFFIXES:
-        raise ValueError(
-            f"output={target} cannot be saved: its suffix must be one of "
-            f"{', '.join(sorted(SAVED_SUFFIXES))}."
-        )
-    if target.exists() and target.samefile(source):
-        raise ValueError(f"output={target} is the input itself: give the painting another name.")
-    return Job({source: target}, target, is_folder=False)
-
-
-def plan_folder(source: Path, output: str | None, style: str, suffix_choice: str = "keep") -> Job:
-    """Decide where each picture of a folder is painted to: to the same place in another folder.
-
-    Pictures that differ in nothing but their suffix and would become one are told apart by
-    keeping it: ``a.jpg`` and ``a.png`` become ``a.jpg.png`` and ``a.png.png``.
-
-    Args:
-        source: A folder; all folders in it count, but for the output.
-        output: Another folder, or ``None`` for one beside it.
-        style: Completes the name where ``output`` is ``None``.
-        suffix_choice: One of ``FORMATS``; ``keep`` becomes PNG where a format cannot be saved.
-
-    Raises:
-        ValueError: If ``output`` is no folder or is ``source``, there is no picture, or two
-            pictures would become one file.
-    """
-    folder = source.resolve()
-    place = Path(output) if output else folder.with_name(f"{folder.name}_{style}")
-    if place.exists() and not place.is_dir():
-        raise ValueError(
-            f"output={place} is a file, but input={source} is a folder: give a folder."
-        )
-    if place.resolve() == folder:
-        raise ValueError(f"output={place} is the input itself: give another folder.")
-    pictures = [path.relative_to(source) for path in list_images(source)]
-    if place.resolve().is_relative_to(folder):
-        inner = place.resolve().relative_to(folder)
-        pictures = [path for path in pictures if not path.is_relative_to(inner)]
-    if not pictures:
-        raise ValueError(f"input={source} holds no pictures, such as JPEG or PNG files.")
-    targets = _targets(pictures, suffix_choice)
-    return Job({source / p: place / target for p, target in targets.items()}, place, is_folder=True)
-
-
-def paint(job: Job, stylizer: Stylizer, *, overwrite: bool, quality: int, max_pixels: int) -> None:
+def paint(
+    job: Job,
+    stylizer: Stylizer,
+    *,
+    recipe: dict[str, Any],
+    overwrite: bool,
+    quality: int,
+    max_pixels: int,
+    workers: int,
+) -> None:
     """Paint what a job asks for; pictures that fail are named on stderr and passed over.
+
+    A folder keeps a record of its paintings, ``.impasto.jsonl``. What it says was painted from the
+    same photo by the same recipe is kept, and so is what it does not know.
 
     Args:
         job: Counts along, so that it tells the truth however this ends.
-        stylizer: Paints.
+        stylizer: Paints, in this thread only.
+        recipe: What decides how a painting looks: names and plain values.
         overwrite: Whether to paint again what a folder already holds.
         quality: Of JPEG and WebP, 1 to 100.
-        max_pixels: Largest width times height opened.
+        max_pixels: Largest width times height opened; of animations, of all frames together.
+        workers: Threads that read and save. As many pictures are held that wait to be painted, and
+            as many that wait to be saved.
 
     Raises:
         OSError: If a painting cannot be written, as on a full disk.
     """
-    keep = job.is_folder and not overwrite
-    missing = {s: target for s, target in job.targets.items() if not (keep and target.exists())}
-    job.num_kept = len(job.targets) - len(missing)
-    silent = None if job.is_folder else True  # None: a bar where someone watches
-    with tqdm(missing.items(), unit="picture", disable=silent, leave=False) as bar:
-        for source, target in bar:
-            try:
-                picture = open_picture(source, max_pixels)
-                start = time.perf_counter()
-                painted = stylizer(picture)
-                job.seconds += time.perf_counter() - start
-                save_picture(painted, target, quality)
-            except (ValueError, FileNotFoundError, RuntimeError, MemoryError) as error:
-                job.num_failed += 1
-                bar.write(_failure(source, error), file=sys.stderr)
+    manifest = Manifest(job.folder, job.place, recipe) if job.folder else None
+    missing = _missing(job, None if overwrite else manifest)
+    _sweep(missing)
+    silent = None if job.folder else True  # None: a bar where someone watches
+    start = time.perf_counter()
+    try:
+        with (
+            warnings.catch_warnings(),
+            tqdm(total=len(missing), unit="picture", disable=silent, leave=False) as bar,
+        ):
+            warnings.simplefilter("ignore")  # Pillow's, of metadata that is odd but harmless
+            run = _Run(job, stylizer, bar, manifest, quality, max_pixels, workers)
+            run.through(missing)
+    finally:
+        job.wall_seconds = time.perf_counter() - start
+
+
+def one_line(text: str) -> str:
+    r"""Make a text printable on one line: file names may hold anything.
+
+    Args:
+        text: Any text; a line break becomes ``\n``, a byte that is no text such as ``\udc80``.
+    """
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+@dataclass
+class _Run:
+    """The way of pictures through reading, painting and saving.
+
+    Pictures are painted one at a time, in the order of their names: a batch is not faster on CPUs,
+    and nothing here is compiled for a size that one order would keep better than another.
+    """
+
+    job: Job
+    stylizer: Stylizer
+    bar: "tqdm[Any]"
+    manifest: Manifest | None
+    quality: int
+    max_pixels: int
+    workers: int
+    saves: deque[tuple[Path, "Future[None]"]] = field(default_factory=deque)
+
+    def through(self, targets: dict[Path, Path]) -> None:
+        pool = ThreadPoolExecutor(self.workers)
+        try:
+            for source, target, reading in self._ahead(pool, targets):
+                self._paint(pool, source, target, reading)
+                while len(self.saves) > self.workers:
+                    self._settle(*self.saves.popleft())
+            while self.saves:
+                self._settle(*self.saves.popleft())
+        finally:  # after Ctrl-C or on a full disk: what is being saved is finished, no more begun
+            pool.shutdown(cancel_futures=True)
+            self.job.num_painted += sum(_is_well(future) for _, future in self.saves)
+
+    def _ahead(
+        self, pool: ThreadPoolExecutor, targets: dict[Path, Path]
+    ) -> Iterator[tuple[Path, Path, "Future[_Read]"]]:
+        """Yield pictures in order, while those after them are being read."""
+        reading: deque[tuple[Path, Path, Future[_Read]]] = deque()
+        for source, target in targets.items():
+            reading.append((source, target, pool.submit(self._read, source)))
+            if len(reading) > self.workers:
+                yield reading.popleft()
+        while reading:
+            yield reading.popleft()
+
+    def _read(self, source: Path) -> _Read:
+        stamp = file_stamp(source)  # before it is read: what changes while it is, shows
+        return open_picture(source, self.max_pixels), stamp
+
+    def _paint(
+        self,
+        pool: ThreadPoolExecutor,
+        source: Path,
+        target: Path,
+        reading: "Future[_Read]",
+    ) -> None:
+        painted: Animation | Image.Image
+        with self._failures_of(source):
+            picture, stamp = reading.result()
+            has_more = picture.info["has_more_frames"]
+            can_move = has_more and target.suffix.lower() in ANIMATED_SUFFIXES
+            if can_move and is_animation(source):
+                painted = map_frames(source, self._stylize, self.max_pixels)
             else:
-                job.num_painted += 1
+                painted = self._stylize(picture)
+            saving = pool.submit(self._save, painted, source, stamp, target)
+            self.saves.append((source, saving))
+            if has_more and not isinstance(painted, Animation):
+                self._say(f"{source} has several frames, {target.name} only the first of them.")
+
+    def _stylize(self, picture: Image.Image) -> Image.Image:
+        start = time.perf_counter()
+        painted = self.stylizer(picture)
+        self.job.seconds += time.perf_counter() - start
+        return painted
+
+    def _save(
+        self, painted: Animation | Image.Image, source: Path, stamp: list[int], target: Path
+    ) -> None:
+        try:
+            if isinstance(painted, Animation):
+                save_animation(painted, target, self.quality)
+            else:
+                save_picture(painted, target, self.quality)
+            if self.manifest:
+                self.manifest.record(source, stamp, target)
+        except OSError as error:
+            if error.errno not in _BAD_NAME:
+                raise
+            raise ValueError(f"{target} cannot be saved: {error.strerror}.") from None
+
+    def _settle(self, source: Path, saving: "Future[None]") -> None:
+        with self._failures_of(source):
+            saving.result()
+            self.job.num_painted += 1
+            self.bar.update()
+
+    @contextmanager
+    def _failures_of(self, source: Path) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, FileNotFoundError, RuntimeError, MemoryError) as error:
+            self.job.num_failed += 1
+            self.bar.update()
+            self._say(_failure(source, error))
+
+    def _say(self, text: str) -> None:
+        self.bar.write(one_line(text), file=sys.stderr)
 
 
-def _targets(pictures: list[Path], suffix_choice: str) -> dict[Path, Path]:
-    def suffix(path: Path) -> str:
-        if suffix_choice != "keep":
-            return f".{suffix_choice}"
-        return path.suffix if path.suffix.lower() in SAVED_SUFFIXES else ".png"
+def _missing(job: Job, manifest: Manifest | None) -> dict[Path, Path]:
+    """Find what is to be painted; without a manifest that is everything."""
+    if manifest is None:
+        return job.targets
+    states = {source: manifest.state(source, target) for source, target in job.targets.items()}
+    missing = {s: job.targets[s] for s in states if states[s] in (State.MISSING, State.STALE)}
+    job.num_kept = len(job.targets) - len(missing)
+    job.num_foreign = sum(state is State.FOREIGN for state in states.values())
+    return missing
 
-    counts = Counter(path.with_suffix(suffix(path)) for path in pictures)
-    targets = {}
-    for path in pictures:
-        target = path.with_suffix(suffix(path))
-        targets[path] = target if counts[target] == 1 else path.with_name(path.name + suffix(path))
-    doubled = [target for target, count in Counter(targets.values()).items() if count > 1]
-    if doubled:
-        raise ValueError(f"Two pictures would both become {doubled[0]}: rename one of them.")
-    return targets
+
+def _sweep(targets: dict[Path, Path]) -> None:
+    """Remove what a run that was killed had begun to write of the same paintings."""
+    beginnings = {(target.parent, target.name[:40]) for target in targets.values()}
+    for folder in {folder for folder, _ in beginnings if folder.is_dir()}:
+        for path in folder.iterdir():
+            match = _LEFTOVER.fullmatch(path.name)
+            if match and (folder, match[1]) in beginnings:
+                with suppress(OSError):  # another run is faster, or may not be disturbed
+                    if time.time() - path.lstat().st_mtime > _LEFTOVER_SECONDS:
+                        path.unlink()
+
+
+def _is_well(future: "Future[None]") -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 def _failure(source: Path, error: Exception) -> str:

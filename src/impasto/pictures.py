@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ Image.init()
 _NOT_RASTER = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}
 _OPENED_FORMATS = tuple(sorted(Image.OPEN.keys() - _NOT_RASTER))
 _SAVED_FORMATS = {"AVIF", "BMP", "JPEG", "PNG", "TIFF", "WEBP"} & Image.SAVE.keys()
+# Where a further frame is a picture more; in MPO it is a gain map or another eye's, in PSD a layer.
+_SEQUENCES = {"AVIF", "DCX", "FLI", "GIF", "PNG", "TIFF", "WEBP"}
+_BITS_PER_SAMPLE, _PLANAR_CONFIGURATION = 258, 284  # tags of TIFF
 _FORMATS = Image.registered_extensions()  # format by suffix
 IMAGE_SUFFIXES = frozenset(s for s, name in _FORMATS.items() if name in _OPENED_FORMATS)
 SAVED_SUFFIXES = frozenset(s for s, name in _FORMATS.items() if name in _SAVED_FORMATS)
@@ -62,11 +66,34 @@ def open_picture(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Imag
         max_pixels: Largest width times height; the header is asked before anything is decoded.
 
     Returns:
-        A picture of whatever mode the file has.
+        A picture of whatever mode the file has; ``info["has_more_frames"]`` is true where the file
+        holds more than this one.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no picture, is damaged, or has more than ``max_pixels``.
+        MemoryError: If it does not fit.
+    """
+    with opened(path, max_pixels) as lazy:
+        has_more_frames = lazy.format in _SEQUENCES and getattr(lazy, "is_animated", False)
+        picture = decoded(lazy)
+        picture.info["has_more_frames"] = has_more_frames
+        return picture
+
+
+@contextmanager
+def opened(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[Image.Image]:
+    """Open a picture of which only the header is read, for as long as the context lasts.
+
+    Args:
+        path: A picture file; what it holds counts, not its suffix.
+        max_pixels: Largest width times height.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no picture, has more than ``max_pixels``, or anything goes wrong in the
+            context: what is done there is reading it.
+        MemoryError: If it does not fit.
     """
     path = Path(path)
     try:
@@ -75,8 +102,10 @@ def open_picture(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Imag
         with path.open("rb") as file:
             with _pillow_limited_to(max_pixels):
                 picture = Image.open(file, formats=_OPENED_FORMATS)
-            picture.load()
-            return _to_srgb(_upright(picture))
+            _refuse_deep_planes(picture)
+            yield picture
+    except MemoryError:
+        raise
     except FileNotFoundError:
         raise FileNotFoundError(f"No picture at {path}.") from None
     except Image.DecompressionBombError as error:
@@ -88,6 +117,19 @@ def open_picture(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Imag
         raise ValueError(
             f"{path} cannot be read as a picture ({_reason(error)}): save it again as PNG or JPEG."
         ) from None
+
+
+def decoded(picture: Image.Image) -> Image.Image:
+    """Decode the frame that an opened picture is at.
+
+    Args:
+        picture: As ``opened`` gives it.
+
+    Returns:
+        A copy, upright and in sRGB.
+    """
+    picture.load()
+    return _to_srgb(_upright(picture))
 
 
 def save_picture(picture: Image.Image, path: str | Path, quality: int = DEFAULT_QUALITY) -> None:
@@ -114,10 +156,29 @@ def save_picture(picture: Image.Image, path: str | Path, quality: int = DEFAULT_
     if picture.mode == "RGBA" and format_name == "JPEG":
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture).convert("RGB")
+    write_encoded(picture, path, format_name, save_arguments(format_name, quality))
+
+
+def write_encoded(
+    picture: Image.Image, path: Path, format_name: str, arguments: dict[str, Any]
+) -> None:
+    """Encode a picture in memory, then write it atomically.
+
+    Args:
+        picture: Of a mode that the format knows.
+        path: Where to; missing folders are made.
+        format_name: As Pillow calls it.
+        arguments: For Pillow's ``save``.
+
+    Raises:
+        ValueError: If the picture does not fit the format.
+        OSError: If the file cannot be written; a former one is left as it was.
+    """
     encoded = io.BytesIO()
     try:
-        picture.save(encoded, format_name, **_save_arguments(format_name, quality))
-    except (OSError, ValueError) as error:  # WebP stops at 16383 pixels a side, JPEG at 65500
+        picture.save(encoded, format_name, **arguments)
+    except (OSError, ValueError, struct.error) as error:
+        # WebP stops at 16383 pixels a side, JPEG at 65500, GIF at 655 seconds a frame.
         width, height = picture.size
         raise ValueError(
             f"{path} cannot be saved: {format_name} does not take {width} x {height} pixels "
@@ -139,9 +200,19 @@ def _pillow_limited_to(max_pixels: int) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = former
 
 
+def _refuse_deep_planes(picture: Image.Image) -> None:
+    """Pillow reads the bytes of 16-bit TIFFs as pixels where each colour has a plane of its own."""
+    tags = getattr(picture, "tag_v2", {})
+    is_planar = tags.get(_PLANAR_CONFIGURATION) == 2
+    if is_planar and max(tags.get(_BITS_PER_SAMPLE, (8,))) > 8:
+        raise OSError("each of its colours is a plane of its own, of more than 8 bits")
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "of no known format"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
@@ -190,7 +261,13 @@ def _saved_format(path: Path) -> str:
     return _FORMATS[suffix]
 
 
-def _save_arguments(format_name: str, quality: int) -> dict[str, Any]:
+def save_arguments(format_name: str, quality: int) -> dict[str, Any]:
+    """Say how Pillow is to encode.
+
+    Args:
+        format_name: As Pillow calls it.
+        quality: Of JPEG, WebP and AVIF, 1 to 100.
+    """
     subsampling = "4:4:4" if quality >= FULL_COLOUR_QUALITY else "4:2:0"
     arguments: dict[str, dict[str, Any]] = {
         "AVIF": {"quality": quality, "subsampling": subsampling},

@@ -1,0 +1,126 @@
+"""What is to be painted: which photo becomes which file."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from impasto.animations import is_animation
+from impasto.images import SAVED_SUFFIXES, list_images
+
+FORMATS = ("keep", "png", "jpg", "webp")
+
+
+@dataclass
+class Job:
+    """What is to be painted, and how far it has come.
+
+    Args:
+        targets: Where to paint to, by picture.
+        place: The file or folder that is the result.
+        folder: The folder that was asked for, where it was one; there, what an earlier run painted
+            can be kept.
+        num_painted: Pictures painted in this run.
+        num_kept: Pictures that were there already.
+        num_foreign: Of those, files of which the folder's record does not know how they came.
+        num_failed: Pictures that could not be read, painted or saved.
+        seconds: Spent painting, reading and writing not counted.
+        wall_seconds: From the first picture to the last.
+    """
+
+    targets: dict[Path, Path]
+    place: Path
+    folder: Path | None = None
+    num_painted: int = 0
+    num_kept: int = 0
+    num_foreign: int = 0
+    num_failed: int = 0
+    seconds: float = 0.0
+    wall_seconds: float = 0.0
+
+
+def plan_picture(source: Path, output: str | None, style: str) -> Job:
+    """Decide where one picture is painted to.
+
+    Args:
+        source: A picture file.
+        output: A file, or a folder (there is one, or it ends in a slash), or ``None`` for beside
+            the picture.
+        style: Completes the name where ``output`` gives none.
+
+    Raises:
+        ValueError: If ``output`` cannot be saved, or is the picture itself.
+    """
+    suffix = ".gif" if _stays_gif(source) else ".png"
+    default_name = f"{source.stem}_{style}{suffix}"
+    target = Path(output) if output else source.with_name(default_name)
+    if output and (target.is_dir() or output.endswith(("/", os.sep))):
+        target = target / default_name
+    becomes_gif = target.suffix.lower() == ".gif" and is_animation(source)
+    if target.suffix.lower() not in SAVED_SUFFIXES and not becomes_gif:
+        raise ValueError(
+            f"output={target} cannot be saved: its suffix must be one of "
+            f"{', '.join(sorted(SAVED_SUFFIXES))}."
+        )
+    if target.exists() and target.samefile(source):
+        raise ValueError(f"output={target} is the input itself: give the painting another name.")
+    return Job({source: target}, target)
+
+
+def plan_folder(source: Path, output: str | None, style: str, suffix_choice: str = "keep") -> Job:
+    """Decide where each picture of a folder is painted to: to the same place in another folder.
+
+    Pictures that differ in nothing but their suffix and would become one are told apart by
+    keeping it: ``a.jpg`` and ``a.png`` become ``a.jpg.png`` and ``a.png.png``.
+
+    Args:
+        source: A folder; all folders in it count, but for the output.
+        output: Another folder, or ``None`` for one beside it.
+        style: Completes the name where ``output`` is ``None``.
+        suffix_choice: One of ``FORMATS``; ``keep`` becomes PNG where a format cannot be saved, or
+            is GIF and does not move.
+
+    Raises:
+        ValueError: If ``output`` is no folder or is ``source``, there is no picture, or two
+            pictures would become one file.
+    """
+    folder = source.resolve()
+    place = Path(output) if output else folder.with_name(f"{folder.name}_{style}")
+    if place.exists() and not place.is_dir():
+        raise ValueError(
+            f"output={place} is a file, but input={source} is a folder: give a folder."
+        )
+    if place.resolve() == folder:
+        raise ValueError(f"output={place} is the input itself: give another folder.")
+    pictures = [path.relative_to(source) for path in list_images(source)]
+    if place.resolve().is_relative_to(folder):
+        inner = place.resolve().relative_to(folder)
+        pictures = [path for path in pictures if not path.is_relative_to(inner)]
+    if not pictures:
+        raise ValueError(f"input={source} holds no pictures, such as JPEG or PNG files.")
+    targets = _targets(source, pictures, suffix_choice)
+    return Job({source / p: place / target for p, target in targets.items()}, place, folder=source)
+
+
+def _targets(folder: Path, pictures: list[Path], suffix_choice: str) -> dict[Path, Path]:
+    def suffix_of(path: Path) -> str:
+        if suffix_choice != "keep":
+            return f".{suffix_choice}"
+        is_kept = path.suffix.lower() in SAVED_SUFFIXES or _stays_gif(folder / path)
+        return path.suffix if is_kept else ".png"
+
+    suffixes = {path: suffix_of(path) for path in pictures}
+    counts = Counter(path.with_suffix(suffix) for path, suffix in suffixes.items())
+    targets = {}
+    for path, suffix in suffixes.items():
+        target = path.with_suffix(suffix)
+        targets[path] = target if counts[target] == 1 else path.with_name(path.name + suffix)
+    doubled = [target for target, count in Counter(targets.values()).items() if count > 1]
+    if doubled:
+        raise ValueError(f"Two pictures would both become {doubled[0]}: rename one of them.")
+    return targets
+
+
+def _stays_gif(path: Path) -> bool:
+    """A GIF that moves becomes one; 256 colours are too few for what can be PNG."""
+    return path.suffix.lower() == ".gif" and is_animation(path)
