@@ -72,6 +72,7 @@ class Variant:
     batch_size: int = 4
     crop_size: int = 128  # pixels, of photos whose shorter side has SIZE
     lattice_weight: float = 0.1
+    random_views: bool = True  # in which content is compared
     input_noise: float = 0.02  # standard deviation, on the scale of [0, 1]
     padding_mode: Literal["replicate", "zeros"] = "replicate"  # of the loss network
 
@@ -82,6 +83,7 @@ CROPS = ((4, 128), (2, 128), (2, 192), (2, 256), (4, 256))  # photos per step, p
 GROUPS = {  # each starts with the default
     "crops": [replace(DEFAULT, batch_size=batch, crop_size=crop) for batch, crop in CROPS],
     "lattice": [DEFAULT, replace(DEFAULT, lattice_weight=0.0)],
+    "views": [DEFAULT, replace(DEFAULT, random_views=False)],
     "noise": [DEFAULT, replace(DEFAULT, input_noise=0.0)],
     "padding": [DEFAULT, replace(DEFAULT, padding_mode="zeros")],
     "optimizer": [
@@ -173,6 +175,7 @@ class Bench:
             STYLE_LAYERS,
             content_weight=self.options.content_weight,
             lattice_weight=variant.lattice_weight,
+            random_views=variant.random_views,
         )
 
 

@@ -14,6 +14,7 @@ from impasto.losses import (
     style_targets,
     total_variation,
 )
+from impasto.losses.views import random_view
 
 
 class TwoLayers(nn.Module):
@@ -186,6 +187,36 @@ def test_photo_is_no_path_for_gradients() -> None:
     _loss(torch.rand(1, 3, 32, 32))(painted, photos)["total"].backward()
     assert photos.grad is None
     assert painted.grad is not None
+
+
+def test_random_views_show_every_side_and_many_sizes() -> None:
+    torch.manual_seed(0)
+    image = torch.zeros(2, 1, 64, 96)
+    image[..., :32, :48] = 1  # which corner is bright tells mirrored from turned
+    image[..., :32, 48:] = 0.5
+    shapes, sides = set(), set()
+    for _ in range(200):
+        view = random_view(image)
+        assert torch.equal(view[0], view[1])
+        height, width = view.shape[2:]
+        assert {height % 16, width % 16} == {0}
+        shapes.add(tuple(sorted((height, width))))
+        corners = view[0, 0, (2, 2, -3, -3), (2, -3, 2, -3)]
+        sides.add(tuple((2 * corners).round().tolist()))
+    assert min(shapes)[0] == 32
+    assert max(shapes) == (64, 96)
+    assert len(sides) == 8
+
+
+def test_random_views_serve_training_only() -> None:
+    painting, photo = torch.rand(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    loss = _loss(painting, random_views=True)
+    plain = _loss(painting)(photo, painting)
+    torch.manual_seed(0)
+    seen = [loss.train()(photo, painting) for _ in range(2)]
+    assert seen[0]["content"] != seen[1]["content"]
+    assert torch.equal(seen[0]["style"], plain["style"])
+    assert torch.equal(loss.eval()(photo, painting)["total"], plain["total"])
 
 
 def test_missing_target_is_named() -> None:

@@ -133,6 +133,7 @@ def test_default_of_the_ablation_is_what_training_does() -> None:
     assert (
         ablate.Variant(
             lattice_weight=cfg.loss.lattice_weight,
+            random_views=cfg.loss.random_views,
             schedule=cfg.task.schedule,
             learning_rate=cfg.task.learning_rate,
             warmup=cfg.task.warmup_steps,

@@ -204,6 +204,7 @@ def _build_task(cfg: DictConfig, loss_network: nn.Module, targets: StyleTargets)
         style_weight=cfg.style.strength,
         tv_weight=cfg.loss.tv_weight,
         lattice_weight=cfg.loss.lattice_weight,
+        random_views=cfg.loss.random_views,
     )
     return instantiate(cfg.task, network=instantiate(cfg.model), loss=loss, _convert_="all")
 

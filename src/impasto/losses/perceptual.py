@@ -11,6 +11,7 @@ from impasto.losses.content import content_distance
 from impasto.losses.gram import gram_matrix, style_distance
 from impasto.losses.lattice import lattice
 from impasto.losses.total_variation import total_variation
+from impasto.losses.views import random_view
 
 StyleTargets = list[dict[str, Tensor]]  # by pyramid level, then by layer: (C, C) Gram matrices
 
@@ -32,6 +33,9 @@ class PerceptualLoss(nn.Module):
         style_weight: Of the style part in the total.
         tv_weight: Of the total variation in the total.
         lattice_weight: Of the lattice in the total.
+        random_views: Whether to compare content, while training, on copies that are mirrored,
+            turned and shrunk at random. Networks learn to paint what a small loss network takes for
+            the photo and others do not; in every view they hardly can.
 
     Raises:
         ValueError: If a style layer has no target, a weight is negative or no number, or those of
@@ -51,10 +55,12 @@ class PerceptualLoss(nn.Module):
         style_weight: float = 1.0,
         tv_weight: float = 0.0,
         lattice_weight: float = 0.0,
+        random_views: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
         self.num_levels = len(targets)
+        self.random_views = random_views
         self.content_layers = _normalized("content_layers", content_layers)
         self.style_layers = _normalized("style_layers", style_layers)
         self.content_weight = _weight("content_weight", content_weight)
@@ -81,15 +87,13 @@ class PerceptualLoss(nn.Module):
             Float32 scalars ``content``, ``style``, ``tv``, ``lattice``, and their weighted sum
             ``total``.
         """
-        with torch.no_grad():
-            wanted = self.network(photos, self.content_layers)
-        features = self.network(painted, {**self.content_layers, **self.style_layers})
-        content = torch.stack(
-            [
-                weight * content_distance(features[layer], wanted[layer])
-                for layer, weight in self.content_layers.items()
-            ]
-        ).sum()
+        features = None
+        if self.random_views and self.training:
+            painted_view, photos_view = random_view(torch.cat([painted, photos])).chunk(2)
+            content = self._content(painted_view, photos_view)
+        else:
+            features = self.network(painted, {**self.content_layers, **self.style_layers})
+            content = self._content(painted, photos, features)
         parts = {
             "content": content,
             "style": self._style(painted, features),
@@ -104,13 +108,27 @@ class PerceptualLoss(nn.Module):
         )
         return {**parts, "total": total}
 
-    def _style(self, painted: Tensor, features: dict[str, Tensor]) -> Tensor:
-        """Mean over pyramid levels of the weighted style distances; level 0 is already computed."""
+    def _content(
+        self, painted: Tensor, photos: Tensor, features: dict[str, Tensor] | None = None
+    ) -> Tensor:
+        """Weighted content distance; of the painted, features may be computed already."""
+        with torch.no_grad():
+            wanted = self.network(photos, self.content_layers)
+        found = features or self.network(painted, self.content_layers)
+        return torch.stack(
+            [
+                weight * content_distance(found[layer], wanted[layer])
+                for layer, weight in self.content_layers.items()
+            ]
+        ).sum()
+
+    def _style(self, painted: Tensor, features: dict[str, Tensor] | None) -> Tensor:
+        """Mean over pyramid levels of the weighted style distances, likewise."""
         distances = []
         for level in range(self.num_levels):
             if level > 0:
-                painted = halve(painted)
-                features = self.network(painted, self.style_layers)
+                painted, features = halve(painted), None
+            features = features or self.network(painted, self.style_layers)
             distances += [
                 weight
                 * style_distance(
