@@ -1,4 +1,4 @@
-"""Paint a photo or a folder of photos: python infer.py ckpt=... input=photo.jpg."""
+"""Paint a photo, a video or a folder of photos: python infer.py ckpt=... input=photo.jpg."""
 
 import sys
 

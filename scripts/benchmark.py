@@ -2,10 +2,15 @@
 
 import argparse
 
+import benchmark_inference
 import benchmark_loader
 import benchmark_training
 
-BENCHMARKS = {"loader": benchmark_loader, "training": benchmark_training}
+BENCHMARKS = {
+    "inference": benchmark_inference,
+    "loader": benchmark_loader,
+    "training": benchmark_training,
+}
 
 
 def main() -> None:

@@ -13,10 +13,11 @@ from PIL import Image
 
 from impasto import painting
 from impasto.checkpoint import Header, save_checkpoint
-from impasto.cli import Options, main, parse_options
+from impasto.cli import main
 from impasto.inference import Stylizer
 from impasto.manifest import MANIFEST_NAME
 from impasto.networks import TransformerNet
+from impasto.options import Options, parse_options
 
 ROOT = Path(__file__).parent.parent
 
@@ -147,7 +148,9 @@ def test_second_run_paints_only_what_is_missing(
     assert Path("painted/a.jpg").read_bytes() != b"kept"
 
 
-@pytest.mark.parametrize("change", ["quality=90", "precision=fp32", "ckpt=day.safetensors"])
+@pytest.mark.parametrize(
+    "change", ["quality=90", "precision=fp32", "tile=off", "ckpt=day.safetensors"]
+)
 def test_second_run_that_paints_otherwise_paints_again(
     here: Path, capsys: pytest.CaptureFixture[str], change: str
 ) -> None:
@@ -235,6 +238,11 @@ def test_quality_is_passed_on(here: Path) -> None:
         ("max_pixels=0", r"max_pixels must be at least 1, got 0"),
         ("workers=0", r"workers must be at least 1, got 0"),
         ("workers=all", r"workers must be a whole number, got 'all'"),
+        ("codec=divx", r"codec must be one of auto, h264, .*, got 'divx'"),
+        ("smooth=1", r"smooth must be from 0 to below 1, got 1\."),
+        ("smooth=nan", r"smooth must be from 0 to below 1, got nan"),
+        ("smooth=much", r"smooth must be a number, got 'much'"),
+        ("tile=small", r"tile must be one of auto, exact, off, got 'small'"),
         ("format=gif", r"format must be one of keep, png, jpg, webp, got 'gif'"),
         ("device=gpu", r"device must be one of auto, cpu, .*, got 'gpu'"),
         ("precision=int8", r"precision must be one of auto, fp32, bf16, fp16, got 'int8'"),
@@ -333,7 +341,7 @@ def test_picture_too_large_for_memory_is_passed_over(
     def no_memory(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Stylizer, "_paint", no_memory)
+    monkeypatch.setattr(Stylizer, "__call__", no_memory)
     assert infer("input=photo.jpg", "output=painted.png") == 1
     assert "photo.jpg is too large for the memory" in capsys.readouterr().err
 

@@ -43,9 +43,10 @@ OURS = {
     "inference": {"images", "pictures", "checkpoint", "networks", "precision"},
     "animations": {"pictures"},
     "manifest": set(),
-    "jobs": {"animations", "images"},
+    "jobs": {"animations", "images", "inference"},
+    "options": {"images", "inference", "jobs"},
     "painting": {"animations", "images", "inference", "jobs", "manifest"},
-    "cli": {"images", "inference", "jobs", "manifest", "painting"},
+    "cli": {"inference", "jobs", "manifest", "options", "painting"},
     "__init__": {"inference", "images"},
 }
 LIGHTNING = {
@@ -94,7 +95,7 @@ def test_using_a_network_loads_nothing_of_training() -> None:
     code = (
         "import sys, impasto, impasto.inference, impasto.cli;"
         "heavy = {'pytorch_lightning', 'hydra', 'tensorboard', 'impasto.losses', 'impasto.data',"
-        "'onnx', 'onnxruntime'};"
+        "'onnx', 'onnxruntime', 'av'};"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 import impasto
-from impasto.checkpoint import CheckpointError, Header, save_checkpoint
+from impasto.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
 from impasto.images import to_picture, to_tensor
 from impasto.inference import Stylizer, devices
 from impasto.networks import TransformerNet
@@ -48,11 +47,11 @@ def test_package_offers_the_five_lines(checkpoint: Path, tmp_path: Path) -> None
         assert picture.size == (21, 13)
 
 
-def test_painting_is_what_the_network_computes(stylizer: Stylizer) -> None:
+def test_painting_is_what_the_network_computes(stylizer: Stylizer, checkpoint: Path) -> None:
     image = torch.rand(2, 3, 13, 21)
     with torch.no_grad():
-        expected = stylizer.network(image)
-    assert torch.allclose(stylizer(image), expected, atol=1e-6)
+        expected = load_checkpoint(checkpoint)[0](image)
+    assert torch.allclose(stylizer(image), expected, atol=1e-5)
 
 
 def test_single_image_is_a_batch_of_one(stylizer: Stylizer) -> None:
@@ -112,14 +111,14 @@ def test_picture_of_any_mode_is_painted(stylizer: Stylizer, mode: str) -> None:
 @pytest.mark.parametrize(
     "image",
     [
-        torch.zeros(1, 3, 8, 8, dtype=torch.uint8),
+        torch.zeros(1, 3, 8, 8, dtype=torch.int32),
         torch.zeros(1, 1, 8, 8),
         torch.zeros(8, 8),
         torch.zeros(1, 3, 0, 8),
         torch.zeros(0, 3, 8, 8),
         np.zeros((8, 8, 3), np.float32),
     ],
-    ids=["bytes", "grey", "flat", "empty", "none", "array"],
+    ids=["integers", "grey", "flat", "empty", "none", "array"],
 )
 def test_what_is_no_image_is_refused(stylizer: Stylizer, image: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"got .*"):
@@ -134,13 +133,14 @@ def test_half_precision_paints_nearly_the_same(checkpoint: Path) -> None:
     assert half.dtype == torch.float32
 
 
-def test_half_precision_holds_for_many_pixels() -> None:
-    # Summed in bfloat16, a mean stops growing at some 256 addends, in float16 at 65504.
-    features = torch.rand(1, 2, 1000, 1000) * 4 + 10
-    for dtype in (torch.bfloat16, torch.float16):
-        expected = nn.functional.instance_norm(features.to(dtype).float())
-        error = nn.functional.instance_norm(features.to(dtype)).float() - expected
-        assert error.abs().max() < 0.02
+def test_levels_are_painted_as_levels(stylizer: Stylizer) -> None:
+    picture = photo()
+    levels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)  # channels last in memory
+    painted = stylizer(levels)
+    assert painted.dtype == torch.uint8
+    expected = torch.from_numpy(np.array(stylizer(picture))).permute(2, 0, 1)
+    assert torch.equal(painted, expected)
+    assert torch.equal(stylizer(torch.stack([levels, levels]))[1], expected)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cpu:1", "meta", "cuda:99", ""])

@@ -1,61 +1,18 @@
-"""The arguments of infer.py, and what it says."""
+"""What infer.py does, and says."""
 
-import os
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from impasto.images import DEFAULT_MAX_PIXELS, DEFAULT_QUALITY
 from impasto.inference import Stylizer
-from impasto.inference.devices import DEVICES, PRECISIONS
-from impasto.jobs import FORMATS, Job, plan_folder, plan_picture
+from impasto.inference.video import Film, is_camera, paint_video
+from impasto.jobs import Job, VideoJob, is_video, plan_folder, plan_picture, plan_video
 from impasto.manifest import MANIFEST_NAME, fingerprint
-from impasto.painting import one_line, paint
+from impasto.options import USAGE, Options, parse_options
+from impasto.painting import explain_failure, one_line, paint
 
-DEFAULT_WORKERS = min(4, os.cpu_count() or 1)  # more read faster than most devices paint
-USAGE = f"""Paint a photo, or a folder of photos, with a trained network.
-
-  python infer.py ckpt=checkpoints/starry_night.safetensors input=photo.jpg output=painted.png
-  python infer.py ckpt=checkpoints/starry_night.safetensors input=photos/ output=painted/
-
-  ckpt        a .safetensors file that train.py wrote (needed)
-  input       a picture, or a folder, with all folders in it (needed); animated GIF, WebP, PNG and
-              AVIF files are painted frame by frame
-  output      where to paint to; default: beside the input, named after it and the style
-  format      of the pictures in a folder: {", ".join(FORMATS)}; default: keep, or png where it must
-  overwrite   true or false: paint again what the output folder already holds, whoever painted it;
-              default: false, which paints only what is missing, and again what was painted from
-              another version of a photo, with another ckpt, quality or precision
-  quality     of JPEG and WebP, 1 to 100; default: {DEFAULT_QUALITY}
-  device      {DEVICES}; default: auto
-  precision   auto, {", ".join(PRECISIONS)}; default: auto
-  max_pixels  largest width times height opened, of animations of all frames together;
-              default: {DEFAULT_MAX_PIXELS}
-  workers     threads that read and save pictures while one paints; default: {DEFAULT_WORKERS}
-              (as many as there are cores, up to 4)
-"""
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130  # exit codes; 130 is a shell's for Ctrl-C
-
-
-@dataclass
-class Options:
-    """The arguments of infer.py; ``USAGE`` says what each is."""
-
-    ckpt: str = MISSING
-    input: str = MISSING
-    output: str | None = None
-    format: str = "keep"
-    overwrite: bool = False
-    quality: int = DEFAULT_QUALITY
-    device: str = "auto"
-    precision: str = "auto"
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    workers: int = DEFAULT_WORKERS
 
 
 def main(argv: list[str]) -> int:
@@ -75,68 +32,24 @@ def main(argv: list[str]) -> int:
         return DONE
     try:
         options = parse_options(argv)
-        stylizer = Stylizer.load(options.ckpt, options.device, options.precision)
+        stylizer = Stylizer.load(options.ckpt, options.device, options.precision, options.tile)
         job = _plan(options, stylizer)
         recipe = _recipe(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:  # ImportError: videos need PyAV
         return _complain(str(error), MISUSED)
     except KeyboardInterrupt:
         return _complain("Stopped before anything was painted.", INTERRUPTED)
-    return _paint(job, stylizer, options, recipe)
+    if isinstance(job, VideoJob):
+        return _paint_video(job, stylizer, options)
+    return _paint_pictures(job, stylizer, options, recipe)
 
 
-def parse_options(argv: list[str]) -> Options:
-    """Read ``key=value`` arguments; values stay as they are typed, with no YAML in them.
-
-    Args:
-        argv: Arguments such as ``input=photo.jpg``; of a key given twice, the last counts.
-
-    Raises:
-        ValueError: If a key is unknown or missing, or a value is not allowed.
-    """
-    schema = OmegaConf.structured(Options)
-    for argument in argv:
-        key, equals, value = argument.partition("=")
-        if not equals:
-            raise ValueError(
-                f"Arguments look like key=value, such as input=a.jpg: got {argument!r}."
-            )
-        if key not in schema.keys():  # noqa: SIM118 - `in schema` is false for what is missing
-            raise ValueError(f"Unknown key {key!r}: known are {', '.join(schema)}.")
-        if not value:
-            raise ValueError(f"Nothing follows {key}=: give a value, or leave it out.")
-        try:
-            schema[key] = value.replace("${", r"\${")  # a file name, no interpolation
-        except OmegaConfBaseException:
-            allowed = "true or false" if key == "overwrite" else "a whole number"
-            raise ValueError(f"{key} must be {allowed}, got {value!r}.") from None
-    for key in ("ckpt", "input"):
-        if OmegaConf.is_missing(schema, key):
-            raise ValueError(f"{key}= is missing; infer.py needs ckpt=... and input=...")
-    options = Options(**{str(key): schema[key] for key in schema})
-    options.ckpt, options.input = (str(Path(p).expanduser()) for p in (options.ckpt, options.input))
-    if options.output and options.output.startswith("~"):  # else as given: a slash at its end tells
-        options.output = os.path.expanduser(options.output)  # noqa: PTH111 - keeps that slash
-    _check(options)
-    return options
-
-
-def _check(options: Options) -> None:
-    if options.format not in FORMATS:
-        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {options.format!r}.")
-    if not 1 <= options.quality <= 100:
-        raise ValueError(f"quality must be from 1 to 100, got {options.quality}.")
-    for key in ("max_pixels", "workers"):
-        if getattr(options, key) < 1:
-            raise ValueError(f"{key} must be at least 1, got {getattr(options, key)}.")
-    if not Path(options.input).exists():
-        raise FileNotFoundError(f"Nothing at input={options.input}: give a picture or a folder.")
-
-
-def _plan(options: Options, stylizer: Stylizer) -> Job:
+def _plan(options: Options, stylizer: Stylizer) -> Job | VideoJob:
     styles = stylizer.header.styles
     style = styles[0] if len(styles) == 1 else Path(options.ckpt).stem
     style = re.sub(r"\W+", "_", style).strip("_") or "painted"  # a file name, from a file's header
+    if is_video(options.input):
+        return plan_video(options.input, options.output, style, options.codec)
     source = Path(options.input)
     if source.is_dir():
         return plan_folder(source, options.output, style, options.format)
@@ -149,10 +62,16 @@ def _recipe(options: Options) -> dict[str, Any]:
         "ckpt": fingerprint(Path(options.ckpt)),
         "precision": options.precision,
         "quality": options.quality,
+        "tile": options.tile,
     }
 
 
-def _paint(job: Job, stylizer: Stylizer, options: Options, recipe: dict[str, Any]) -> int:
+def _paint_pictures(job: Job, stylizer: Stylizer, options: Options, recipe: dict[str, Any]) -> int:
+    if job.videos:
+        _say(
+            f"Videos are painted one by one, so {len(job.videos)} in {job.folder} stay as they "
+            f"are: input={job.videos[0]}"
+        )
     try:
         paint(
             job,
@@ -170,11 +89,55 @@ def _paint(job: Job, stylizer: Stylizer, options: Options, recipe: dict[str, Any
         return _complain(
             f"Cannot write to {job.place}: {reason}. {_progress(job, options)}", FAILED
         )
-    number_format = str(stylizer.dtype).removeprefix("torch.")
-    sys.stdout.write(one_line(_summary(job, f"{stylizer.device}, {number_format}")) + "\n")
+    sys.stdout.write(one_line(_summary(job, _machine(stylizer))) + "\n")
     if job.num_failed:
         return _complain(f"{job.num_failed} of {len(job.targets)} pictures failed.", FAILED)
     return DONE
+
+
+def _paint_video(job: VideoJob, stylizer: Stylizer, options: Options) -> int:
+    film = Film()
+    if is_camera(job.source):
+        _say(f"Painting what {job.source} sees, until Ctrl-C.")
+    try:
+        paint_video(
+            job.source,
+            job.target,
+            stylizer,
+            film,
+            codec=options.codec,
+            quality=options.quality,
+            smooth=options.smooth,
+            max_pixels=options.max_pixels,
+        )
+    except KeyboardInterrupt:
+        return _complain(_what_is_kept(film), INTERRUPTED)
+    except OSError as error:
+        return _complain(f"Cannot write {job.target}: {error.strerror or error}.", FAILED)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        return _complain(explain_failure(job.source, error), FAILED)
+    for note in film.notes:
+        _say(note)
+    if film.num_damaged:
+        _say(f"{job.source} is damaged: what could not be read is left out.")
+    milliseconds = 1000 * film.seconds / film.num_frames
+    summary = f"{_num_frames(film)} painted, {milliseconds:.0f} ms per frame"
+    sys.stdout.write(one_line(f"{film.saved}: {summary} ({_machine(stylizer)})") + "\n")
+    return DONE
+
+
+def _what_is_kept(film: Film) -> str:
+    if film.saved is None:
+        return "Stopped before anything was painted."
+    return f"Stopped. {film.saved} holds {_num_frames(film)}, painted until then."
+
+
+def _num_frames(film: Film) -> str:
+    return "1 frame" if film.num_frames == 1 else f"{film.num_frames} frames"
+
+
+def _machine(stylizer: Stylizer) -> str:
+    return f"{stylizer.device}, {str(stylizer.dtype).removeprefix('torch.')}"
 
 
 def _progress(job: Job, options: Options) -> str:
@@ -198,6 +161,10 @@ def _summary(job: Job, machine: str) -> str:
     return f"{job.place}: {'; '.join(parts) or 'nothing painted'}"
 
 
-def _complain(message: str, exit_code: int) -> int:
+def _say(message: str) -> None:
     sys.stderr.write(one_line(message) + "\n")
+
+
+def _complain(message: str, exit_code: int) -> int:
+    _say(message)
     return exit_code

@@ -32,11 +32,13 @@ __all__ = [
     "save_image",
     "save_picture",
     "split_alpha",
+    "split_picture",
     "to_picture",
     "to_tensor",
 ]
 
 MID_GREY = 0.5
+SMALL_SIZE = 256  # pixels a side, enough to take a mean from
 
 
 def load_image(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Tensor:
@@ -109,6 +111,31 @@ def split_alpha(picture: Image.Image) -> tuple[Tensor, Tensor | None]:
     if bool((alpha == 1).all()):
         return rgb, None
     return _cover_hidden(rgb, alpha), alpha
+
+
+def split_picture(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Like ``split_alpha``, for pictures that are too large for floats.
+
+    Args:
+        picture: Of any mode.
+
+    Returns:
+        A picture of mode RGB, and its opacity as one of mode L, or ``None``.
+    """
+    if picture.mode in ("F", "I") or picture.mode.startswith("I;16"):
+        picture = to_picture(*split_alpha(picture))
+    if not picture.has_transparency_data:
+        return picture.convert("RGB"), None
+    picture = picture.convert("LA" if picture.mode == "La" else "RGBA").convert("RGBA")
+    rgb, alpha = picture.convert("RGB"), picture.getchannel("A")
+    darkest = min(alpha.getextrema())
+    if darkest == 255:
+        return rgb, None
+    if darkest == 0:
+        small = _from_bytes(picture.resize((SMALL_SIZE, SMALL_SIZE), Image.Resampling.BOX))
+        mean = _visible_mean(small[:, :3], small[:, 3:]).flatten() * 255
+        rgb.paste(tuple(mean.round().int().tolist()), mask=alpha.point([255] + [0] * 255))
+    return rgb, alpha
 
 
 def to_picture(image: Tensor, alpha: Tensor | None = None) -> Image.Image:
@@ -217,11 +244,15 @@ def _deep_grey(levels: np.ndarray, mode: str) -> Tensor:
 
 
 def _cover_hidden(rgb: Tensor, alpha: Tensor) -> Tensor:
+    return torch.where(alpha > 0, rgb, _visible_mean(rgb, alpha))
+
+
+def _visible_mean(rgb: Tensor, alpha: Tensor) -> Tensor:
+    """The mean colour of what can be seen, (1, 3, 1, 1)."""
     weight = alpha.sum()
     if weight == 0:
-        return torch.full_like(rgb, MID_GREY)
-    mean = (rgb * alpha).sum((2, 3), keepdim=True) / weight
-    return torch.where(alpha > 0, rgb, mean)
+        return rgb.new_full((1, 3, 1, 1), MID_GREY)
+    return (rgb * alpha).sum((2, 3), keepdim=True) / weight
 
 
 def _single(image: Tensor, num_channels: int, name: str) -> Tensor:

@@ -1,25 +1,28 @@
-"""What is to be painted: which photo becomes which file."""
+"""What is to be painted: which photo or video becomes which file."""
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 
 from impasto.animations import is_animation
 from impasto.images import SAVED_SUFFIXES, list_images
+from impasto.inference.video import VIDEO_SUFFIXES, check_video, choose_suffix, is_camera
 
 FORMATS = ("keep", "png", "jpg", "webp")
 
 
 @dataclass
 class Job:
-    """What is to be painted, and how far it has come.
+    """Which pictures are to be painted, and how far that has come.
 
     Args:
         targets: Where to paint to, by picture.
         place: The file or folder that is the result.
         folder: The folder that was asked for, where it was one; there, what an earlier run painted
             can be kept.
+        videos: In that folder; they are passed over.
         num_painted: Pictures painted in this run.
         num_kept: Pictures that were there already.
         num_foreign: Of those, files of which the folder's record does not know how they came.
@@ -31,12 +34,65 @@ class Job:
     targets: dict[Path, Path]
     place: Path
     folder: Path | None = None
+    videos: list[Path] = field(default_factory=list)
     num_painted: int = 0
     num_kept: int = 0
     num_foreign: int = 0
     num_failed: int = 0
     seconds: float = 0.0
     wall_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class VideoJob:
+    """Which video is to be painted.
+
+    Args:
+        source: A file, or a camera such as ``camera:0``.
+        target: Where to paint to.
+    """
+
+    source: str
+    target: Path
+
+
+def is_video(source: str) -> bool:
+    """Tell whether a source is a video, by its suffix, or a camera.
+
+    Args:
+        source: As it was asked for; a folder is none, whatever its name.
+    """
+    path = Path(source)
+    return is_camera(source) or (path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir())
+
+
+def plan_video(source: str, output: str | None, style: str, codec: str = "auto") -> VideoJob:
+    """Decide where a video is painted to.
+
+    Args:
+        source: A video file, or a camera such as ``camera:0``.
+        output: A file, or a folder (there is one, or it ends in a slash), or ``None`` for beside
+            the video, of a camera in the working folder. A recording that is named here replaces
+            no other.
+        style: Completes the name where ``output`` gives none.
+        codec: One of ``CODECS``; what its container is where ``output`` does not say.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If PyAV is not installed.
+        ValueError: If ``source`` is no file or camera, or ``output`` cannot be saved, does not hold
+            the codec, or is the video itself.
+    """
+    if is_camera(source):
+        target = _place(output, Path(f"camera_{style}{choose_suffix(codec)}"))
+        if target != Path(output or ""):
+            target = _unused(target)
+    else:
+        path = Path(source)
+        name = f"{path.stem}_{style}{choose_suffix(codec, path.suffix)}"
+        target = _place(output, path.with_name(name))
+    check_video(source, target, codec)
+    return VideoJob(source, target)
 
 
 def plan_picture(source: Path, output: str | None, style: str) -> Job:
@@ -52,10 +108,7 @@ def plan_picture(source: Path, output: str | None, style: str) -> Job:
         ValueError: If ``output`` cannot be saved, or is the picture itself.
     """
     suffix = ".gif" if _stays_gif(source) else ".png"
-    default_name = f"{source.stem}_{style}{suffix}"
-    target = Path(output) if output else source.with_name(default_name)
-    if output and (target.is_dir() or output.endswith(("/", os.sep))):
-        target = target / default_name
+    target = _place(output, source.with_name(f"{source.stem}_{style}{suffix}"))
     becomes_gif = target.suffix.lower() == ".gif" and is_animation(source)
     if target.suffix.lower() not in SAVED_SUFFIXES and not becomes_gif:
         raise ValueError(
@@ -93,13 +146,42 @@ def plan_folder(source: Path, output: str | None, style: str, suffix_choice: str
     if place.resolve() == folder:
         raise ValueError(f"output={place} is the input itself: give another folder.")
     pictures = [path.relative_to(source) for path in list_images(source)]
+    videos = _list_videos(source)
     if place.resolve().is_relative_to(folder):
         inner = place.resolve().relative_to(folder)
         pictures = [path for path in pictures if not path.is_relative_to(inner)]
+        videos = [path for path in videos if not path.is_relative_to(source / inner)]
     if not pictures:
-        raise ValueError(f"input={source} holds no pictures, such as JPEG or PNG files.")
+        hint = f" Its videos are painted one by one: input={videos[0]}" if videos else ""
+        raise ValueError(f"input={source} holds no pictures, such as JPEG or PNG files.{hint}")
     targets = _targets(source, pictures, suffix_choice)
-    return Job({source / p: place / target for p, target in targets.items()}, place, folder=source)
+    paths = {source / path: place / target for path, target in targets.items()}
+    return Job(paths, place, folder=source, videos=videos)
+
+
+def _place(output: str | None, default: Path) -> Path:
+    """What is asked for, completed by the name of the default where it is a folder."""
+    if not output:
+        return default
+    is_folder = Path(output).is_dir() or output.endswith(("/", os.sep))
+    return Path(output, default.name) if is_folder else Path(output)
+
+
+def _unused(path: Path) -> Path:
+    """The path with a number, where there is such a file: a recording cannot be made again."""
+    others = (path.with_stem(f"{path.stem}_{number}") for number in count(2))
+    return next(other for other in chain([path], others) if not other.exists())
+
+
+def _list_videos(folder: Path) -> list[Path]:
+    """Videos in a folder and below, but for hidden ones, as ``list_images`` finds pictures."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+    return sorted(
+        path
+        for path in found
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
 
 
 def _targets(folder: Path, pictures: list[Path], suffix_choice: str) -> dict[Path, Path]:

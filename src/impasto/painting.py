@@ -93,6 +93,20 @@ def one_line(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def explain_failure(source: Path | str, error: Exception) -> str:
+    """Say in one line what went wrong with a picture or a video; else it is a bug, and is raised.
+
+    Args:
+        source: What was to be painted.
+        error: What came of it.
+    """
+    if isinstance(error, (ValueError, FileNotFoundError)):
+        return str(error)
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _NO_MEMORY.search(str(error)):
+        return f"{source} is too large for the memory of this device: make it smaller."
+    raise error
+
+
 @dataclass
 class _Run:
     """The way of pictures through reading, painting and saving.
@@ -194,7 +208,7 @@ class _Run:
         except (ValueError, FileNotFoundError, RuntimeError, MemoryError) as error:
             self.job.num_failed += 1
             self.bar.update()
-            self._say(_failure(source, error))
+            self._say(explain_failure(source, error))
 
     def _say(self, text: str) -> None:
         self.bar.write(one_line(text), file=sys.stderr)
@@ -225,12 +239,3 @@ def _sweep(targets: dict[Path, Path]) -> None:
 
 def _is_well(future: "Future[None]") -> bool:
     return future.done() and not future.cancelled() and future.exception() is None
-
-
-def _failure(source: Path, error: Exception) -> str:
-    """One line for what can go wrong with a picture; anything else is a bug, and is raised."""
-    if isinstance(error, (ValueError, FileNotFoundError)):
-        return str(error)
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _NO_MEMORY.search(str(error)):
-        return f"{source} is too large for the memory of this device: make it smaller."
-    raise error

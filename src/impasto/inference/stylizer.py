@@ -1,70 +1,93 @@
 """Paint photos with a trained style network; knows nothing of training."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self, overload
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from impasto.checkpoint import CheckpointError, Header, load_checkpoint
-from impasto.images import split_alpha, to_picture
+from impasto.images import split_alpha, split_picture, to_picture, to_tensor
 from impasto.inference.devices import choose_device, choose_dtype
+from impasto.inference.fused import FusedTransformer, Statistics
+from impasto.inference.tiling import (
+    Canvas,
+    Region,
+    exact_statistics,
+    paint_tiles,
+    reduced_copy,
+)
+from impasto.networks import TransformerNet
 
 TASK = "stylization"
+TILES = ("auto", "exact", "off")
+TILE_SIZE = 1024  # pixels a side
+MAX_UNTILED_PIXELS = 4096 * 2160  # at full width a network takes 3 GB for them
 
 
 class Stylizer:
     """A style network that is ready to paint.
 
-    Weights and features are of the precision asked for; PyTorch sums the statistics of instance
-    norm in float32 in any case, so half precision holds for large pictures too.
-
     Args:
-        network: Maps RGB in [0, 1], shape ``(N, 3, H, W)``, to the same. It is moved to the device
-            and cast, not copied.
+        network: As its checkpoint holds it; it is left as it is.
         header: What its checkpoint says of it.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        tile: What to do with more than ``MAX_UNTILED_PIXELS``: ``auto`` paints tiles with the
+            statistics of a reduced copy; ``exact`` with the picture's own, in eight times the time;
+            ``off`` paints all at once, whatever memory that takes.
 
     Raises:
         CheckpointError: If the network was trained for another task.
-        ValueError: If ``device`` or ``precision`` is unknown or not to be had.
+        ValueError: If ``device``, ``precision`` or ``tile`` is unknown or not to be had.
     """
 
     def __init__(
-        self, network: nn.Module, header: Header, device: str = "auto", precision: str = "auto"
+        self,
+        network: TransformerNet,
+        header: Header,
+        device: str = "auto",
+        precision: str = "auto",
+        tile: str = "auto",
     ) -> None:
         if header.task != TASK:
             raise CheckpointError(
                 f"This checkpoint is for the task {header.task!r}, a Stylizer needs {TASK!r}."
             )
+        if tile not in TILES:
+            raise ValueError(f"tile must be one of {', '.join(TILES)}, got {tile!r}.")
         self.header = header
+        self.tile = tile
         self.device = choose_device(device)
         self.dtype = choose_dtype(precision, self.device)
-        self.network = network.to(self.device, self.dtype).eval().requires_grad_(False)
-        # Tensor cores want channels last; on CPUs it measured 5 to 20 % slower, for instance norm
-        # turns every tensor back.
-        on_gpu = self.device.type == "cuda"
-        self._memory_format = torch.channels_last if on_gpu else torch.contiguous_format
-        self.network.to(memory_format=self._memory_format)  # type: ignore[call-overload]
+        self.network = FusedTransformer(network, self.dtype).to(self.device)
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto", precision: str = "auto") -> Self:
+    def load(
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        precision: str = "auto",
+        tile: str = "auto",
+    ) -> Self:
         """Read a checkpoint.
 
         Args:
             path: A ``.safetensors`` file that training wrote.
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
             precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+            tile: ``auto``, ``exact`` or ``off``.
 
         Raises:
             FileNotFoundError: If there is no such file.
             CheckpointError: If it is no checkpoint, is damaged, or is for another task.
-            ValueError: If ``device`` or ``precision`` is unknown or not to be had.
+            ValueError: If ``device``, ``precision`` or ``tile`` is unknown or not to be had.
         """
         network, header = load_checkpoint(Path(path))
-        return cls(network, header, device, precision)
+        assert isinstance(network, TransformerNet)
+        return cls(network, header, device, precision, tile)
 
     @overload
     def __call__(self, image: Tensor) -> Tensor: ...
@@ -76,28 +99,104 @@ class Stylizer:
         """Paint.
 
         Args:
-            image: RGB in [0, 1], shape ``(N, 3, H, W)`` or ``(3, H, W)``, of any float type and on
-                any device; or a picture of any mode, upright as ``open_picture`` gives it.
+            image: RGB of shape ``(N, 3, H, W)`` or ``(3, H, W)`` on any device, in [0, 1] of any
+                float type, or in [0, 255] as uint8, the levels of a picture or a frame of a video;
+                or a picture of any mode, upright as ``open_picture`` gives it.
 
         Returns:
             The painting: a tensor of the same shape, type and device; or a picture of the same
             size, with the opacity it had.
 
         Raises:
-            ValueError: If a tensor is of another shape, empty, or holds integers.
+            ValueError: If a tensor is of another shape or type, or empty.
         """
-        if isinstance(image, Image.Image):
-            rgb, alpha = split_alpha(image)
-            return to_picture(self._paint(rgb), alpha)
-        _check(image)
-        painted = self._paint(image if image.ndim == 4 else image[None])
+        with torch.inference_mode():
+            if isinstance(image, Image.Image):
+                return self._paint_picture(image)
+            _check(image)
+            painted = self._paint_tensor(image if image.ndim == 4 else image[None])
         # A copy made outside inference mode is a tensor like any other, free to be changed.
         return torch.empty_like(image, requires_grad=False).copy_(painted.view(image.shape))
 
-    @torch.inference_mode()
-    def _paint(self, images: Tensor) -> Tensor:
-        images = images.to(self.device, self.dtype, memory_format=self._memory_format)
-        return self.network(images).contiguous()
+    def _paint_picture(self, picture: Image.Image) -> Image.Image:
+        if self._fits(picture.height, picture.width):
+            rgb, alpha = split_alpha(picture)
+            return to_picture(self.network(rgb.to(self.device)), alpha)
+        picture, opacity = split_picture(picture)
+        painted = Image.new("RGB", picture.size)
+
+        def read(region: Region) -> Tensor:
+            box = (region.left, region.top, region.right, region.bottom)
+            return to_tensor(picture.crop(box)).to(self.device)
+
+        def write(region: Region, tile: Tensor) -> None:
+            painted.paste(to_picture(tile), (region.left, region.top))
+
+        self._paint_canvas(Canvas(picture.height, picture.width, read, write))
+        if opacity is not None:
+            painted.putalpha(opacity)
+        return painted
+
+    def _paint_tensor(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        if self._fits(height, width):
+            return _of_type(self.network(_floats(images, self.device)), images.dtype)
+        painted = torch.empty_like(images)
+        for image, target in zip(images.split(1), painted.split(1), strict=True):
+
+            def read(region: Region, image: Tensor = image) -> Tensor:
+                return _floats(_cut(image, region), self.device)
+
+            def write(region: Region, tile: Tensor, target: Tensor = target) -> None:
+                _cut(target, region).copy_(_of_type(tile, target.dtype))
+
+            self._paint_canvas(Canvas(height, width, read, write))
+        return painted
+
+    def _fits(self, height: int, width: int) -> bool:
+        return self.tile == "off" or height * width <= MAX_UNTILED_PIXELS
+
+    def _paint_canvas(self, canvas: Canvas) -> None:
+        for _ in self.paint_canvas(canvas):
+            pass
+
+    def paint_canvas(self, canvas: Canvas) -> Iterator[float]:
+        """Paint a picture that need not be in memory, tile by tile.
+
+        Args:
+            canvas: Is read and written, on this stylizer's device.
+
+        Yields:
+            After each step the share of the work that is done, up to 1.
+        """
+        num_tiles = len(canvas.tiles(TILE_SIZE))
+        statistics: list[Statistics] = []
+        num_done, num_steps = 0, num_tiles
+        if self.tile == "exact":
+            num_steps += num_tiles * len(self.network.layers)
+            for _ in exact_statistics(self.network, canvas, statistics, TILE_SIZE):
+                num_done += 1
+                yield num_done / num_steps
+        else:
+            statistics += self.network.measure(reduced_copy(canvas, TILE_SIZE))
+        for _ in paint_tiles(self.network, canvas, statistics, TILE_SIZE):
+            num_done += 1
+            yield num_done / num_steps
+
+
+def _floats(images: Tensor, device: torch.device) -> Tensor:
+    """RGB in [0, 1], float32."""
+    floats = images.to(device).to(torch.float32)
+    return floats if images.is_floating_point() else floats.div_(255)
+
+
+def _of_type(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Undo ``_floats``."""
+    return images.to(dtype) if dtype.is_floating_point else (images * 255).round_().to(dtype)
+
+
+def _cut(images: Tensor, region: Region) -> Tensor:
+    return images[..., region.top : region.bottom, region.left : region.right]
 
 
 def _check(image: Tensor) -> None:
@@ -106,5 +205,7 @@ def _check(image: Tensor) -> None:
     shape = tuple(image.shape)
     if image.ndim not in (3, 4) or shape[-3] != 3 or image.numel() == 0:
         raise ValueError(f"An image must be of shape (N, 3, H, W) or (3, H, W), got {shape}.")
-    if not image.is_floating_point():
-        raise ValueError(f"An image must hold floats in [0, 1], got {image.dtype}: divide by 255.")
+    if not (image.is_floating_point() or image.dtype == torch.uint8):
+        raise ValueError(
+            f"An image must hold floats in [0, 1], or levels as uint8, got {image.dtype}."
+        )

@@ -49,6 +49,15 @@ class FoldedConv(ReflectConv):
         assert self.bias is not None
         margin = self.kernel_size[0] // 2
         padded = F.pad(features, (margin,) * 4, mode="reflect")
+        folded = F.conv2d(
+            F.pixel_unshuffle(padded, 2).contiguous(memory_format=torch.channels_last),
+            self.folded_weight().contiguous(memory_format=torch.channels_last),
+            self.bias.repeat_interleave(4),
+        )
+        return F.pixel_shuffle(folded, 2)
+
+    def folded_weight(self) -> Tensor:
+        """The kernel for blocks of 2x2 pixels, of shape ``(4 C', 4 C, K // 2 + 1, K // 2 + 1)``."""
         # One kernel for each of the four pixels of a block, shifted to where that pixel looks.
         shifted = [
             F.pad(self.weight, (right, 1 - right, down, 1 - down))
@@ -56,12 +65,7 @@ class FoldedConv(ReflectConv):
             for right in (0, 1)
         ]
         kernels = torch.stack([F.pixel_unshuffle(kernel, 2) for kernel in shifted], dim=1)
-        folded = F.conv2d(
-            F.pixel_unshuffle(padded, 2).contiguous(memory_format=torch.channels_last),
-            kernels.flatten(0, 1).contiguous(memory_format=torch.channels_last),
-            self.bias.repeat_interleave(4),
-        )
-        return F.pixel_shuffle(folded, 2)
+        return kernels.flatten(0, 1)
 
 
 class ConvNormReLU(nn.Sequential):

@@ -1,0 +1,385 @@
+"""Painting, ours against the plain way and other runtimes, in turns in one run.
+
+All paint the same levels (uint8, on the device, in and out) with the same weights: plain is the
+network as it was trained, eager, float32, NCHW; ours is ``Stylizer``; half is ours at half the
+width. On a CPU, ONNX Runtime (float32) and OpenVINO (bfloat16) run the exported model if they are
+installed. Each has a process of its own.
+"""
+
+import argparse
+import importlib.util
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from impasto.checkpoint import Header, load_checkpoint, save_checkpoint
+from impasto.data.sample import Scenes
+from impasto.inference import Stylizer
+from impasto.memory import keep_freed_memory
+from impasto.networks import TransformerNet
+from impasto.networks.layers import FoldedConv, ReflectConv
+
+SIZES = ("256", "512", "1024", "1920x1080", "3840x2160")
+WIDTH = 32  # the paper's
+Paint = Callable[[Tensor], Tensor]
+_paint: Paint
+_loading_seconds: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this benchmark."""
+    parser.add_argument("--ckpt", type=Path, help="whose weights; default: random, of full width")
+    parser.add_argument("--photo", type=Path, help="to paint, resized; default: a generated scene")
+    parser.add_argument("--sizes", nargs="+", default=SIZES, help="such as 512 or 1920x1080")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, help="besides plain")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--chart", type=Path, help="where to draw them, as SVG")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as folder:
+        options.networks = write_networks(options.ckpt, Path(folder))
+        names = [
+            name
+            for name, (_, needs) in CONTENDERS.items()
+            if (name == "plain" or not options.only or name in options.only)
+            and all(importlib.util.find_spec(package) for package in needs)
+            and not (needs and torch.cuda.is_available())
+        ]
+        rows = [row for size in options.sizes for row in compare(size, names, options)]
+    machine = describe_machine(options)
+    print(table(rows, machine))
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+    if options.chart:
+        options.chart.write_text(draw(rows))
+
+
+def write_networks(ckpt: Path | None, folder: Path) -> dict[str, Path]:
+    """Checkpoints of the network to measure, and of one of half its width."""
+    if ckpt:
+        width = load_checkpoint(ckpt)[1].arguments["width"]
+    else:
+        width, ckpt = WIDTH, folder / "full.safetensors"
+        write_random(width, ckpt)
+    half = folder / "half.safetensors"
+    write_random(width // 2, half)
+    return {"full": ckpt, "half": half}
+
+
+def write_random(width: int, path: Path) -> None:
+    """A network as it is before training."""
+    torch.manual_seed(0)
+    header = Header("stylization", "TransformerNet", {"width": width}, ["none"])
+    save_checkpoint(path, TransformerNet(width), header)
+
+
+def compare(size: str, names: list[str], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure all contenders at one size, in turns."""
+    width, _, height = size.partition("x")
+    levels = levels_of(options.photo, int(width), int(height or width))
+    context = multiprocessing.get_context("spawn")
+    processes = {
+        name: ProcessPoolExecutor(1, context, initializer=prepare, initargs=(name, options))
+        for name in names
+    }
+    paintings = {}
+    first: dict[str, float] = {}
+    for name, process in processes.items():
+        paintings[name], first[name] = process.submit(first_call, levels).result()
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(options.repeats):
+        for name, process in processes.items():
+            seconds[name].append(process.submit(timed, levels).result())
+    rows = []
+    for name, process in processes.items():
+        ratios = sorted(
+            plain / own for plain, own in zip(seconds["plain"], seconds[name], strict=True)
+        )
+        off = np.abs(paintings[name].astype(int) - paintings["plain"].astype(int))
+        rows.append(
+            {
+                "size": size,
+                "name": name,
+                "ms": 1000 * statistics.median(seconds[name]),
+                "ms_spread": [1000 * min(seconds[name]), 1000 * max(seconds[name])],
+                "times_plain": statistics.median(ratios),
+                "times_plain_spread": [ratios[0], ratios[-1]],
+                "first_call_s": first[name],
+                "peak_memory_mb": process.submit(peak_memory).result() / 1e6,
+                **process.submit(floor_of, levels).result(),
+                # Half the width has other weights, and paints something else.
+                "largest_difference": None if name == "half" else int(off.max()),
+                "mean_difference": None if name == "half" else float(off.mean()),
+            }
+        )
+        process.shutdown()
+    return rows
+
+
+def levels_of(photo: Path | None, width: int, height: int) -> Tensor:
+    """What is painted: uint8, shape (1, 3, H, W)."""
+    from PIL import Image
+
+    if photo:
+        with Image.open(photo) as picture:
+            array = np.array(picture.convert("RGB").resize((width, height)))
+    else:
+        scene = Scenes(512, (1,))[0].image.permute(1, 2, 0).numpy()
+        array = np.array(Image.fromarray(scene).resize((width, height)))
+    return torch.from_numpy(array).permute(2, 0, 1)[None].contiguous()
+
+
+def prepare(name: str, options: argparse.Namespace) -> None:
+    """Build a contender in this process."""
+    torch.set_num_threads(options.threads)
+    start = time.perf_counter()
+    global _paint, _loading_seconds
+    build, _ = CONTENDERS[name]
+    _paint = build(options.networks["half" if name == "half" else "full"])
+    _loading_seconds = time.perf_counter() - start
+
+
+def first_call(levels: Tensor) -> tuple[np.ndarray, float]:
+    """The painting, and the seconds that loading the network and painting once took."""
+    start = time.perf_counter()
+    painted = _paint(on_device(levels))
+    synchronize()
+    seconds = time.perf_counter() - start
+    return painted.cpu().numpy(), seconds + _loading_seconds
+
+
+def timed(levels: Tensor) -> float:
+    """Seconds of one painting."""
+    levels = on_device(levels)
+    synchronize()
+    start = time.perf_counter()
+    _paint(levels)
+    synchronize()
+    return time.perf_counter() - start
+
+
+def peak_memory() -> int:
+    """Bytes this process has taken at most, on the GPU if there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def floor_of(levels: Tensor) -> dict[str, float | None]:
+    """Milliseconds the multiplications alone would take at the rate of a large matrix product.
+
+    Ours only: others do not let themselves be counted.
+    """
+    network = getattr(_paint, "network", None)
+    if network is None:
+        return {"floor_ms": None}
+    small = torch.rand(1, 3, 64, 64, device=network.to_image.kernel.device)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(small)
+    operations = counter.get_total_flops() / small[0, 0].numel() * levels[0, 0].numel()
+    return {"floor_ms": 1000 * operations / matrix_rate(network.to_image.kernel)}
+
+
+def matrix_rate(like: Tensor, size: int = 2048) -> float:
+    """Operations per second of a matrix product in a tensor's precision, the best of ten."""
+    left, right = (torch.rand(size, size, device=like.device).to(like.dtype) for _ in range(2))
+    seconds = []
+    for _ in range(10):
+        synchronize()
+        start = time.perf_counter()
+        left @ right
+        synchronize()
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds)
+
+
+def on_device(levels: Tensor) -> Tensor:
+    """On the GPU, if there is one."""
+    return levels.cuda() if torch.cuda.is_available() else levels
+
+
+def synchronize() -> None:
+    """Wait for the GPU, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def plain(ckpt: Path) -> Paint:
+    """The network as it was trained, but for the folding of its last convolution."""
+    network = load_checkpoint(ckpt)[0].float().eval()
+    assert isinstance(network, TransformerNet)
+    folded = network.to_image[0]
+    assert isinstance(folded, FoldedConv)
+    conv = ReflectConv(folded.in_channels, 3, 9)
+    conv.load_state_dict(folded.state_dict())
+    network.to_image[0] = conv
+    network = on_gpu(network)
+
+    @torch.inference_mode()
+    def paint(levels: Tensor) -> Tensor:
+        return to_levels(network(levels.float() / 255))
+
+    return paint
+
+
+def on_gpu(network: torch.nn.Module) -> torch.nn.Module:
+    """Moved to the GPU, if there is one."""
+    return network.cuda() if torch.cuda.is_available() else network
+
+
+def ours(ckpt: Path) -> Paint:
+    """As ``infer.py`` paints."""
+    keep_freed_memory()
+    return Stylizer.load(ckpt)
+
+
+def compiled(ckpt: Path) -> Paint:
+    """Ours, by torch.compile with CUDA graphs."""
+    stylizer = Stylizer.load(ckpt, tile="off")
+    stylizer.network.compile(mode="max-autotune")
+    return stylizer
+
+
+def onnx_runtime(ckpt: Path) -> Paint:
+    """The exported model in ONNX Runtime."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(exported(ckpt), settings)
+
+    def paint(levels: Tensor) -> Tensor:
+        photos = (levels.float() / 255).numpy()
+        return to_levels(torch.from_numpy(session.run(None, {"photos": photos})[0]))
+
+    return paint
+
+
+def openvino(ckpt: Path) -> Paint:
+    """The exported model in OpenVINO, which takes bfloat16 where the processor has it."""
+    import openvino
+
+    core = openvino.Core()
+    content = exported(ckpt)
+    models: dict[tuple[int, ...], Any] = {}
+    settings = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "bf16",
+    }
+
+    def paint(levels: Tensor) -> Tensor:
+        shape = tuple(levels.shape)
+        if shape not in models:  # one for this shape alone is faster
+            model = core.read_model(content)
+            model.reshape(shape)
+            models[shape] = core.compile_model(model, "CPU", settings)
+        return to_levels(torch.from_numpy(models[shape]([(levels.float() / 255).numpy()])[0]))
+
+    return paint
+
+
+def exported(ckpt: Path) -> bytes:
+    """A checkpoint as ONNX."""
+    from impasto.inference.export import export_onnx
+
+    return export_onnx(*load_checkpoint(ckpt))
+
+
+def to_levels(images: Tensor) -> Tensor:
+    """RGB in [0, 1] to uint8."""
+    return (images * 255).round().to(torch.uint8)
+
+
+CONTENDERS: dict[str, tuple[Callable[[Path], Paint], tuple[str, ...]]] = {
+    "plain": (plain, ()),
+    "ours": (ours, ()),
+    "half": (ours, ()),
+    **({"compiled": (compiled, ())} if torch.cuda.is_available() else {}),
+    "onnxruntime": (onnx_runtime, ("onnx", "onnxruntime", "onnxscript")),
+    "openvino": (openvino, ("openvino", "onnx", "onnxscript")),
+}
+
+
+def describe_machine(options: argparse.Namespace) -> dict[str, Any]:
+    """What the figures hold for."""
+    gpu = torch.cuda.is_available()
+    return {
+        "device": torch.cuda.get_device_name() if gpu else cpu_name(),
+        "threads": options.threads,
+        "torch": torch.__version__,
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+
+
+def cpu_name() -> str:
+    """As Linux calls it, or the kind of processor."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def table(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
+    """In Markdown."""
+    lines = [
+        "| size | | ms | times plain | first call s | peak memory MB | floor ms | off by at most, "
+        "on average |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for row in rows:
+        low, high = row["times_plain_spread"]
+        off = row["largest_difference"]
+        difference = "" if off is None else f"{off}, {row['mean_difference']:.3f} of 255"
+        floor = "" if row["floor_ms"] is None else f"{row['floor_ms']:.1f}"
+        lines.append(
+            f"| {row['size']} | {row['name']} | {row['ms']:.1f} | {row['times_plain']:.2f} "
+            f"({low:.2f} to {high:.2f}) | {row['first_call_s']:.2f} | {row['peak_memory_mb']:.0f} "
+            f"| {floor} | {difference} |"
+        )
+    lines += ["", f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}."]
+    return "\n".join(lines)
+
+
+def draw(rows: list[dict[str, Any]]) -> str:
+    """Bars of how many times as fast as plain, as SVG."""
+    bar, left, scale = 18, 190, 380 / max(row["times_plain"] for row in rows)
+    colours = {"plain": "#b8b8b8", "ours": "#1f5fa8", "half": "#6ea0d8"}
+    parts = []
+    for index, row in enumerate(rows):
+        y = 30 + index * bar
+        length = row["times_plain"] * scale
+        parts.append(
+            f'<text x="{left - 8}" y="{y + 12}" text-anchor="end">{row["size"]} {row["name"]}'
+            f'</text><rect x="{left}" y="{y + 2}" width="{length:.1f}" height="{bar - 4}" '
+            f'fill="{colours.get(row["name"], "#d9a441")}"/>'
+            f'<text x="{left + length + 6:.1f}" y="{y + 12}">{row["times_plain"]:.1f}x, '
+            f"{row['ms']:.0f} ms</text>"
+        )
+    height = 40 + bar * len(rows)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="720" height="{height}" '
+        f'font-family="sans-serif" font-size="12"><rect width="720" height="{height}" '
+        f'fill="white"/><text x="{left}" y="18" font-weight="bold">times as fast as eager float32'
+        f"</text>{''.join(parts)}</svg>\n"
+    )

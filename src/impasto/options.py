@@ -1,0 +1,125 @@
+"""The arguments of infer.py."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from impasto.images import DEFAULT_MAX_PIXELS, DEFAULT_QUALITY
+from impasto.inference.devices import DEVICES, PRECISIONS
+from impasto.inference.stylizer import MAX_UNTILED_PIXELS
+from impasto.inference.video import CODECS, SAVED_VIDEO_SUFFIXES, is_camera
+from impasto.jobs import FORMATS
+
+DEFAULT_WORKERS = min(4, os.cpu_count() or 1)  # more read faster than most devices paint
+USAGE = f"""Paint a photo, a video, or a folder of photos, with a trained network.
+
+  python infer.py ckpt=checkpoints/starry_night.safetensors input=photo.jpg output=painted.png
+  python infer.py ckpt=checkpoints/starry_night.safetensors input=photos/ output=painted/
+  python infer.py ckpt=checkpoints/starry_night.safetensors input=film.mp4 output=painted.mp4
+  python infer.py ckpt=checkpoints/starry_night.safetensors input=camera:0 smooth=0.8
+
+  ckpt        a .safetensors file that train.py wrote (needed)
+  input       a picture, a video, a folder with all folders in it, or camera:0, camera:1, ... until
+              Ctrl-C (needed); animated GIF, WebP, PNG and AVIF files are painted frame by frame,
+              videos with their times and sound; a folder's videos are passed over
+  output      where to paint to; default: beside the input, named after it and the style, and from
+              a camera here, named after the style
+  format      of the pictures in a folder: {", ".join(FORMATS)}; default: keep, or png where it must
+  overwrite   true or false: paint again what the output folder already holds, whoever painted it;
+              default: false, which paints only what is missing, and again what was painted from
+              another version of a photo, with another ckpt, quality, precision or tile
+  quality     of JPEG, WebP and videos, 1 to 100; default: {DEFAULT_QUALITY}
+  codec       of videos ({", ".join(sorted(SAVED_VIDEO_SUFFIXES))}): {", ".join(CODECS)};
+              default: auto, which is vp9 in .webm and h264 elsewhere
+  smooth      from 0 to below 1: hold a video's painting still where nothing moves, against flicker;
+              default: 0, which does not
+  tile        how to paint more than {MAX_UNTILED_PIXELS} pixels: auto, in tiles that take little
+              memory; exact, the same still closer to off, in eight times the time; off, all at
+              once; default: auto
+  device      {DEVICES}; default: auto
+  precision   auto, {", ".join(PRECISIONS)}; default: auto
+  max_pixels  largest width times height opened, of animations of all frames together;
+              default: {DEFAULT_MAX_PIXELS}
+  workers     threads that read and save pictures while one paints; default: {DEFAULT_WORKERS}
+              (as many as there are cores, up to 4)
+"""
+_KINDS = {"overwrite": "true or false", "smooth": "a number"}  # others: a whole number
+
+
+@dataclass
+class Options:
+    """The arguments of infer.py; ``USAGE`` says what each is."""
+
+    ckpt: str = MISSING
+    input: str = MISSING
+    output: str | None = None
+    format: str = "keep"
+    overwrite: bool = False
+    quality: int = DEFAULT_QUALITY
+    codec: str = "auto"
+    smooth: float = 0.0
+    tile: str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    workers: int = DEFAULT_WORKERS
+
+
+def parse_options(argv: list[str]) -> Options:
+    """Read ``key=value`` arguments; values stay as they are typed, with no YAML in them.
+
+    What the network and the device allow, the stylizer checks: ``device``, ``precision``, ``tile``.
+
+    Args:
+        argv: Arguments such as ``input=photo.jpg``; of a key given twice, the last counts.
+
+    Raises:
+        FileNotFoundError: If there is no such input.
+        ValueError: If a key is unknown or missing, or a value is not allowed.
+    """
+    schema = OmegaConf.structured(Options)
+    for argument in argv:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise ValueError(
+                f"Arguments look like key=value, such as input=a.jpg: got {argument!r}."
+            )
+        if key not in schema.keys():  # noqa: SIM118 - `in schema` is false for what is missing
+            raise ValueError(f"Unknown key {key!r}: known are {', '.join(schema)}.")
+        if not value:
+            raise ValueError(f"Nothing follows {key}=: give a value, or leave it out.")
+        try:
+            schema[key] = value.replace("${", r"\${")  # a file name, no interpolation
+        except OmegaConfBaseException:
+            kind = _KINDS.get(key, "a whole number")
+            raise ValueError(f"{key} must be {kind}, got {value!r}.") from None
+    for key in ("ckpt", "input"):
+        if OmegaConf.is_missing(schema, key):
+            raise ValueError(f"{key}= is missing; infer.py needs ckpt=... and input=...")
+    options = Options(**{str(key): schema[key] for key in schema})
+    options.ckpt, options.input = (str(Path(p).expanduser()) for p in (options.ckpt, options.input))
+    if options.output and options.output.startswith("~"):  # else as given: a slash at its end tells
+        options.output = os.path.expanduser(options.output)  # noqa: PTH111 - keeps that slash
+    _check(options)
+    return options
+
+
+def _check(options: Options) -> None:
+    for key, allowed in (("format", FORMATS), ("codec", CODECS)):
+        value = getattr(options, key)
+        if value not in allowed:
+            raise ValueError(f"{key} must be one of {', '.join(allowed)}, got {value!r}.")
+    if not 1 <= options.quality <= 100:
+        raise ValueError(f"quality must be from 1 to 100, got {options.quality}.")
+    if not 0 <= options.smooth < 1:
+        raise ValueError(f"smooth must be from 0 to below 1, got {options.smooth:g}.")
+    for key in ("max_pixels", "workers"):
+        if getattr(options, key) < 1:
+            raise ValueError(f"{key} must be at least 1, got {getattr(options, key)}.")
+    if not is_camera(options.input) and not Path(options.input).exists():
+        raise FileNotFoundError(
+            f"Nothing at input={options.input}: give a picture, a video, a folder or camera:0."
+        )
