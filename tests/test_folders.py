@@ -28,7 +28,7 @@ class Negative:
     def __init__(self, seconds: float = 0) -> None:
         self.seconds, self.num_painted, self.threads = seconds, 0, set[int]()
 
-    def __call__(self, picture: Image.Image) -> Image.Image:
+    def __call__(self, picture: Image.Image, progress: object = None) -> Image.Image:
         self.num_painted += 1
         self.threads.add(threading.get_ident())
         time.sleep(self.seconds)

@@ -46,7 +46,7 @@ OURS = {
     "jobs": {"animations", "images", "inference"},
     "options": {"images", "inference", "jobs"},
     "painting": {"animations", "images", "inference", "jobs", "manifest"},
-    "cli": {"inference", "jobs", "manifest", "options", "painting"},
+    "cli": {"inference", "jobs", "manifest", "memory", "options", "painting"},
     "__init__": {"inference", "images"},
 }
 LIGHTNING = {

@@ -39,7 +39,7 @@ class Copyist:
     header = type("Header", (), {"styles": ["copy"]})
     device, dtype = "cpu", "float32"
 
-    def __call__(self, picture: Image.Image) -> Image.Image:
+    def __call__(self, picture: Image.Image, progress: object = None) -> Image.Image:
         return to_picture(*split_alpha(picture))
 
 

@@ -9,6 +9,7 @@ from impasto.inference import Stylizer
 from impasto.inference.video import Film, is_camera, paint_video
 from impasto.jobs import Job, VideoJob, is_video, plan_folder, plan_picture, plan_video
 from impasto.manifest import MANIFEST_NAME, fingerprint
+from impasto.memory import keep_freed_memory
 from impasto.options import USAGE, Options, parse_options
 from impasto.painting import explain_failure, one_line, paint
 
@@ -30,6 +31,7 @@ def main(argv: list[str]) -> int:
     if {"-h", "--help"} & set(argv):
         sys.stdout.write(USAGE)
         return DONE
+    keep_freed_memory()
     try:
         options = parse_options(argv)
         stylizer = Stylizer.load(options.ckpt, options.device, options.precision, options.tile)

@@ -36,6 +36,7 @@ _BAD_NAME = {errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR}
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{8}")  # what write_atomically leaves where it is killed
 _LEFTOVER_SECONDS = 60  # unchanged for so long, it is nobody's
+_TILE_BAR = "{percentage:3.0f} % |{bar}| {elapsed}<{remaining}"  # of one large picture
 _Read = tuple[Image.Image, list[int]]  # a picture, and the stamp of its file
 
 
@@ -176,7 +177,8 @@ class _Run:
 
     def _stylize(self, picture: Image.Image) -> Image.Image:
         start = time.perf_counter()
-        painted = self.stylizer(picture)
+        with tqdm(total=1, bar_format=_TILE_BAR, delay=1, disable=None, leave=False) as bar:
+            painted = self.stylizer(picture, lambda share: bar.update(share - bar.n))
         self.job.seconds += time.perf_counter() - start
         return painted
 

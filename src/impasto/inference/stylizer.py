@@ -1,6 +1,6 @@
 """Paint photos with a trained style network; knows nothing of training."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self, overload
 
@@ -21,6 +21,7 @@ from impasto.inference.tiling import (
 )
 from impasto.networks import TransformerNet
 
+Progress = Callable[[float], object]
 TASK = "stylization"
 TILES = ("auto", "exact", "off")
 TILE_SIZE = 1024  # pixels a side
@@ -90,18 +91,21 @@ class Stylizer:
         return cls(network, header, device, precision, tile)
 
     @overload
-    def __call__(self, image: Tensor) -> Tensor: ...
+    def __call__(self, image: Tensor, progress: Progress = ...) -> Tensor: ...
 
     @overload
-    def __call__(self, image: Image.Image) -> Image.Image: ...
+    def __call__(self, image: Image.Image, progress: Progress = ...) -> Image.Image: ...
 
-    def __call__(self, image: Tensor | Image.Image) -> Tensor | Image.Image:
+    def __call__(
+        self, image: Tensor | Image.Image, progress: Progress = lambda share: None
+    ) -> Tensor | Image.Image:
         """Paint.
 
         Args:
             image: RGB of shape ``(N, 3, H, W)`` or ``(3, H, W)`` on any device, in [0, 1] of any
                 float type, or in [0, 255] as uint8, the levels of a picture or a frame of a video;
                 or a picture of any mode, upright as ``open_picture`` gives it.
+            progress: Is told, tile by tile, which share of an image that takes tiles is done.
 
         Returns:
             The painting: a tensor of the same shape, type and device; or a picture of the same
@@ -112,13 +116,13 @@ class Stylizer:
         """
         with torch.inference_mode():
             if isinstance(image, Image.Image):
-                return self._paint_picture(image)
+                return self._paint_picture(image, progress)
             _check(image)
-            painted = self._paint_tensor(image if image.ndim == 4 else image[None])
+            painted = self._paint_tensor(image if image.ndim == 4 else image[None], progress)
         # A copy made outside inference mode is a tensor like any other, free to be changed.
         return torch.empty_like(image, requires_grad=False).copy_(painted.view(image.shape))
 
-    def _paint_picture(self, picture: Image.Image) -> Image.Image:
+    def _paint_picture(self, picture: Image.Image, progress: Progress) -> Image.Image:
         if self._fits(picture.height, picture.width):
             rgb, alpha = split_alpha(picture)
             return to_picture(self.network(rgb.to(self.device)), alpha)
@@ -132,12 +136,12 @@ class Stylizer:
         def write(region: Region, tile: Tensor) -> None:
             painted.paste(to_picture(tile), (region.left, region.top))
 
-        self._paint_canvas(Canvas(picture.height, picture.width, read, write))
+        self.paint_canvas(Canvas(picture.height, picture.width, read, write), progress)
         if opacity is not None:
             painted.putalpha(opacity)
         return painted
 
-    def _paint_tensor(self, images: Tensor) -> Tensor:
+    def _paint_tensor(self, images: Tensor, progress: Progress) -> Tensor:
         height, width = images.shape[-2:]
         if self._fits(height, width):
             return _of_type(self.network(_floats(images, self.device)), images.dtype)
@@ -150,24 +154,19 @@ class Stylizer:
             def write(region: Region, tile: Tensor, target: Tensor = target) -> None:
                 _cut(target, region).copy_(_of_type(tile, target.dtype))
 
-            self._paint_canvas(Canvas(height, width, read, write))
+            self.paint_canvas(Canvas(height, width, read, write), progress)
         return painted
 
     def _fits(self, height: int, width: int) -> bool:
         return self.tile == "off" or height * width <= MAX_UNTILED_PIXELS
 
-    def _paint_canvas(self, canvas: Canvas) -> None:
-        for _ in self.paint_canvas(canvas):
-            pass
-
-    def paint_canvas(self, canvas: Canvas) -> Iterator[float]:
+    @torch.inference_mode()
+    def paint_canvas(self, canvas: Canvas, progress: Progress = lambda share: None) -> None:
         """Paint a picture that need not be in memory, tile by tile.
 
         Args:
             canvas: Is read and written, on this stylizer's device.
-
-        Yields:
-            After each step the share of the work that is done, up to 1.
+            progress: Is told which share of the work is done.
         """
         num_tiles = len(canvas.tiles(TILE_SIZE))
         statistics: list[Statistics] = []
@@ -176,12 +175,12 @@ class Stylizer:
             num_steps += num_tiles * len(self.network.layers)
             for _ in exact_statistics(self.network, canvas, statistics, TILE_SIZE):
                 num_done += 1
-                yield num_done / num_steps
+                progress(num_done / num_steps)
         else:
             statistics += self.network.measure(reduced_copy(canvas, TILE_SIZE))
         for _ in paint_tiles(self.network, canvas, statistics, TILE_SIZE):
             num_done += 1
-            yield num_done / num_steps
+            progress(num_done / num_steps)
 
 
 def _floats(images: Tensor, device: torch.device) -> Tensor:
