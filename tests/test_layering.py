@@ -45,7 +45,8 @@ OURS = {
     "manifest": set(),
     "jobs": {"animations", "images", "inference"},
     "options": {"images", "inference", "jobs"},
-    "painting": {"animations", "images", "inference", "jobs", "manifest"},
+    "huge": {"images", "inference", "pictures"},
+    "painting": {"animations", "huge", "images", "inference", "jobs", "manifest"},
     "cli": {"inference", "jobs", "manifest", "memory", "options", "painting"},
     "__init__": {"inference", "images"},
 }
@@ -95,7 +96,7 @@ def test_using_a_network_loads_nothing_of_training() -> None:
     code = (
         "import sys, impasto, impasto.inference, impasto.cli;"
         "heavy = {'pytorch_lightning', 'hydra', 'tensorboard', 'impasto.losses', 'impasto.data',"
-        "'onnx', 'onnxruntime', 'av'};"
+        "'onnx', 'onnxruntime', 'av', 'pyvips'};"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

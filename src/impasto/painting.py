@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ from impasto.animations import (
     map_frames,
     save_animation,
 )
+from impasto.huge import is_huge, paint_huge
 from impasto.images import open_picture, save_picture
 from impasto.inference import Stylizer
 from impasto.jobs import Job
@@ -37,7 +38,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{8}")  # what write_atomically leaves where it is killed
 _LEFTOVER_SECONDS = 60  # unchanged for so long, it is nobody's
 _TILE_BAR = "{percentage:3.0f} % |{bar}| {elapsed}<{remaining}"  # of one large picture
-_Read = tuple[Image.Image, list[int]]  # a picture, and the stamp of its file
+_Read = tuple[Image.Image | None, list[int]]  # a picture that is not huge; its file's stamp
 
 
 def paint(
@@ -152,6 +153,8 @@ class _Run:
 
     def _read(self, source: Path) -> _Read:
         stamp = file_stamp(source)  # before it is read: what changes while it is, shows
+        if is_huge(source, self.max_pixels):
+            return None, stamp
         return open_picture(source, self.max_pixels), stamp
 
     def _paint(
@@ -164,6 +167,9 @@ class _Run:
         painted: Animation | Image.Image
         with self._failures_of(source):
             picture, stamp = reading.result()
+            if picture is None:
+                self._paint_huge(source, stamp, target)
+                return
             has_more = picture.info["has_more_frames"]
             can_move = has_more and target.suffix.lower() in ANIMATED_SUFFIXES
             if can_move and is_animation(source):
@@ -176,11 +182,24 @@ class _Run:
                 self._say(f"{source} has several frames, {target.name} only the first of them.")
 
     def _stylize(self, picture: Image.Image) -> Image.Image:
+        with self._timed() as progress:
+            return self.stylizer(picture, progress)
+
+    def _paint_huge(self, source: Path, stamp: list[int], target: Path) -> None:
+        with self._timed() as progress:
+            paint_huge(source, target, self.stylizer, self.quality, progress)
+        if self.manifest:
+            self.manifest.record(source, stamp, target)
+        self.job.num_painted += 1
+        self.bar.update()
+
+    @contextmanager
+    def _timed(self) -> Iterator[Callable[[float], object]]:
+        """Count the seconds; show how far a picture has come that takes long."""
         start = time.perf_counter()
         with tqdm(total=1, bar_format=_TILE_BAR, delay=1, disable=None, leave=False) as bar:
-            painted = self.stylizer(picture, lambda share: bar.update(share - bar.n))
+            yield lambda share: bar.update(share - bar.n)
         self.job.seconds += time.perf_counter() - start
-        return painted
 
     def _save(
         self, painted: Animation | Image.Image, source: Path, stamp: list[int], target: Path

@@ -1,0 +1,120 @@
+"""Pictures larger than memory: the same paintings, through files; here they are not so large."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from impasto import huge
+from impasto.checkpoint import Header, save_checkpoint
+from impasto.cli import main
+from impasto.inference import stylizer as stylizer_module
+from impasto.networks import TransformerNet
+
+pytest.importorskip("pyvips")
+ARGUMENTS = {"width": 4, "num_blocks": 1}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An own folder with a checkpoint, where pictures are huge from 3000 pixels on."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huge, "MIN_PIXELS", 3000)
+    monkeypatch.setattr(stylizer_module, "MAX_UNTILED_PIXELS", 3000)
+    monkeypatch.setattr(stylizer_module, "TILE_SIZE", 32)
+    header = Header("stylization", "TransformerNet", ARGUMENTS, ["night"])
+    save_checkpoint(Path("night.safetensors"), TransformerNet(**ARGUMENTS), header)
+
+
+def draw(path: str, mode: str = "RGB", width: int = 90, height: int = 70, **save: object) -> None:
+    coarse = np.random.default_rng(0).integers(0, 256, (7, 9, len(mode)), np.uint8)
+    Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(path, **save)
+
+
+def infer(source: str, target: str, *arguments: str) -> int:
+    options = ["ckpt=night.safetensors", "device=cpu", "precision=fp32", *arguments]
+    return main([*options, f"input={source}", f"output={target}"])
+
+
+def paint_in_memory(monkeypatch: pytest.MonkeyPatch, source: str) -> Image.Image:
+    monkeypatch.setattr(huge, "MIN_PIXELS", 10**9)
+    assert infer(source, "expected.png") == 0
+    return Image.open("expected.png")
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.jpg", "photo.tif"])
+@pytest.mark.parametrize("target", ["painted.png", "painted.tif"])
+def test_painting_is_that_of_the_picture_in_memory(
+    monkeypatch: pytest.MonkeyPatch, name: str, target: str
+) -> None:
+    draw(name)
+    assert infer(name, target) == 0
+    painted = Image.open(target)
+    expected = paint_in_memory(monkeypatch, name)
+    assert painted.mode == "RGB"
+    off = np.abs(np.asarray(painted).astype(int) - np.asarray(expected))
+    assert off.max() <= 1
+    assert sorted(path.name for path in Path().iterdir() if path.name.startswith(".")) == []
+
+
+def test_opacity_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw("photo.png", "RGBA")
+    assert infer("photo.png", "painted.png") == 0
+    with Image.open("painted.png") as painted, Image.open("photo.png") as photo:
+        assert painted.mode == "RGBA"
+        assert painted.getchannel("A").tobytes() == photo.getchannel("A").tobytes()
+
+
+def test_photo_is_turned_upright(monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned by 90 degrees
+    draw("photo.jpg", exif=exif)
+    assert infer("photo.jpg", "painted.tif") == 0
+    with Image.open("painted.tif") as painted:
+        assert painted.size == (70, 90)
+    expected = paint_in_memory(monkeypatch, "photo.jpg")
+    with Image.open("painted.tif") as painted:
+        off = np.abs(np.asarray(painted).astype(int) - np.asarray(expected))
+    assert off.mean() < 1
+
+
+def test_folder_records_huge_pictures_too(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("photos").mkdir()
+    draw("photos/a.png")
+    draw("photos/b.png", width=20, height=20)
+    assert infer("photos", "painted") == 0
+    assert "2 painted" in capsys.readouterr().out
+    assert infer("photos", "painted") == 0
+    assert "2 were there already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [("painted.webp", "becomes .tif or .png"), ("painted.jpg", None)],
+)
+def test_suffixes(target: str, message: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    draw("photo.png")
+    assert infer("photo.png", target) == (1 if message else 0)
+    assert Path(target).exists() == (message is None)
+    assert (message or "") in capsys.readouterr().err
+
+
+def test_truncated_picture_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    draw("photo.png")
+    content = Path("photo.png").read_bytes()
+    Path("photo.png").write_bytes(content[: len(content) // 2])
+    assert infer("photo.png", "painted.png") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("photo.png cannot be painted")
+    assert error.count("\n") == 2  # of the picture, and of how many failed
+    assert sorted(path.name for path in Path().iterdir()) == ["night.safetensors", "photo.png"]
+
+
+def test_missing_library_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw("photo.png")
+    monkeypatch.setattr(huge.importlib.util, "find_spec", lambda name: None)
+    assert infer("photo.png", "painted.png") == 1
+    assert 'pip install "impasto[huge]"' in capsys.readouterr().err
