@@ -9,7 +9,7 @@ from impasto.checkpoint import Header
 from impasto.images import to_picture, to_tensor
 from impasto.inference import Stylizer, stylizer
 from impasto.inference.fused import FusedTransformer
-from impasto.inference.tiling import Canvas, Region, exact_statistics, paint_tiles, reduced_copy
+from impasto.inference.tiling import Canvas, Region, exact_statistics, paint_tiles, sample
 from impasto.networks import TransformerNet
 
 HEADER = Header("stylization", "TransformerNet", {"width": 4, "num_blocks": 2}, ["night"])
@@ -71,11 +71,39 @@ def test_exact_statistics_are_those_of_the_whole(
         assert torch.allclose(one.variance, other.variance, rtol=1e-3)
 
 
-def test_reduced_copy_is_the_mean_of_blocks() -> None:
-    image = photo(90, 41)
-    found = reduced_copy(canvas_of(image, image), 32, max_pixels=410)
-    expected = torch.nn.functional.avg_pool2d(image, 3, ceil_mode=True)
-    assert torch.allclose(found, expected, atol=1e-6)
+@pytest.mark.parametrize(
+    ("size", "count", "expected"),
+    [((1280, 640), 8, 8), ((100, 4000), 100, 31), ((40, 30), 9, 1), ((128, 257), 9, 2)],
+)
+def test_samples_are_spread_over_the_picture(
+    size: tuple[int, int], count: int, expected: int
+) -> None:
+    height, width = size
+    rows = torch.arange(height).float()[:, None].expand(height, width)
+    columns = torch.arange(width).float()[None].expand(height, width)
+    places = torch.stack([rows, columns, rows])[None]
+    samples = sample(canvas_of(places, places), count)
+    assert samples.shape == (expected, 3, min(128, height), min(128, width))
+    means = samples.mean((0, 2, 3))
+    assert abs(means[0] - (height - 1) / 2) <= 1
+    assert abs(means[1] - (width - 1) / 2) <= 1
+    assert len({tuple(place) for place in samples[:, :2, 0, 0].tolist()}) == expected
+
+
+def test_statistics_of_samples_are_close_to_those_of_the_whole(network: TransformerNet) -> None:
+    fused = FusedTransformer(network)
+    image = photo(512, 512) + torch.rand(1, 3, 512, 512) / 10
+    sampled = fused(image, fused.measure(sample(canvas_of(image, image), 16)))  # all of it
+    assert (sampled - fused(image)).abs().mean() < 2 / 255
+
+
+def test_images_measured_together_are_one(network: TransformerNet) -> None:
+    fused = FusedTransformer(network)
+    image = photo(32, 40)
+    together = fused.measure(torch.cat([image, image]))
+    for one, other in zip(together, fused.measure(image), strict=True):
+        assert torch.allclose(one.mean, other.mean, atol=1e-5)
+        assert torch.allclose(one.variance, other.variance, rtol=1e-4)
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -90,8 +118,8 @@ def test_large_is_painted_exactly_as_at_once(network: TransformerNet, kind: str)
         for x in (to_tensor(x) if isinstance(x, Image.Image) else x for x in (whole, tiled))
     ]
     assert (levels[0].float() - levels[1].float()).abs().max() <= 1.01
-    reduced = Stylizer(network, HEADER, "cpu", "fp32", tile="auto")(given)
-    assert type(reduced) is type(whole)
+    sampled = Stylizer(network, HEADER, "cpu", "fp32", tile="auto")(given)
+    assert type(sampled) is type(whole)
 
 
 @pytest.mark.usefixtures("small_tiles")

@@ -99,9 +99,9 @@ class FusedTransformer(nn.Module):
         return crop(self.to_image(features), height, width)
 
     def measure(self, images: Tensor) -> list[Statistics]:
-        """Find the statistics of all norms, for images of shape ``(N, 3, H, W)``."""
+        """Find the statistics of all norms, of all images together, shape ``(N, 3, H, W)``."""
         statistics: list[Statistics] = []
-        self._run(images, statistics, len(self.layers))
+        self._run(images, statistics, len(self.layers), together=True)
         return statistics
 
     def features_before_norm(self, images: Tensor, statistics: Sequence[Statistics]) -> Tensor:
@@ -112,7 +112,9 @@ class FusedTransformer(nn.Module):
         """
         return self._run(images, list(statistics), len(statistics))
 
-    def _run(self, images: Tensor, statistics: list[Statistics], stop: int) -> Tensor:
+    def _run(
+        self, images: Tensor, statistics: list[Statistics], stop: int, together: bool = False
+    ) -> Tensor:
         """Compute up to the convolution of layer ``stop``; add the statistics that are missing."""
         features = skipped = reflect_to_multiple(images, STRIDE, MINIMUM_SIZE)
         for index, layer in enumerate(self.layers):
@@ -123,7 +125,7 @@ class FusedTransformer(nn.Module):
             if index == stop:
                 return raw
             if index == len(statistics):
-                statistics.append(layer.measure(raw))
+                statistics.append(layer.measure(_as_one(raw) if together else raw))
             features = layer.normalize(raw, statistics[index])
             del raw  # before the next one is computed: at full resolution it is the largest thing
             if layer.ends_block:
@@ -275,6 +277,11 @@ def _geometry(layers: list[_Layer]) -> tuple[list[int], list[int]]:
         reaches.append(reach)
         pitch //= 2 if layer.num_phases > 1 else 1
     return [*scales, 1], [*reaches, reach + 4]
+
+
+def _as_one(raw: Tensor) -> Tensor:
+    """(N, C, H, W) features, channels last, as those of one image, one below the other."""
+    return raw.permute(0, 2, 3, 1).flatten(0, 1)[None].permute(0, 3, 1, 2)
 
 
 def _measure_in_bands(raw: Tensor) -> Statistics:

@@ -17,7 +17,7 @@ from impasto.inference.tiling import (
     Region,
     exact_statistics,
     paint_tiles,
-    reduced_copy,
+    sample,
 )
 from impasto.networks import TransformerNet
 
@@ -37,7 +37,7 @@ class Stylizer:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         tile: What to do with more than ``MAX_UNTILED_PIXELS``: ``auto`` paints tiles with the
-            statistics of a reduced copy; ``exact`` with the picture's own, in eight times the time;
+            statistics of samples; ``exact`` with the picture's own, in eight times the time;
             ``off`` paints all at once, whatever memory that takes.
 
     Raises:
@@ -177,7 +177,7 @@ class Stylizer:
                 num_done += 1
                 progress(num_done / num_steps)
         else:
-            statistics += self.network.measure(reduced_copy(canvas, TILE_SIZE))
+            statistics += self.network.measure(sample(canvas))
         for _ in paint_tiles(self.network, canvas, statistics, TILE_SIZE):
             num_done += 1
             progress(num_done / num_steps)

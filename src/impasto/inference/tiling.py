@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from impasto.inference.fused import FusedTransformer, Statistics, pool
 from impasto.networks.transformer import STRIDE
 
-REDUCED_PIXELS = 2**21  # of the copy that stands for the picture where statistics are taken
+SAMPLE_SIZE = 128  # pixels a side
+NUM_SAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,30 @@ def paint_tiles(
         yield region
 
 
-def reduced_copy(canvas: Canvas, tile_size: int, max_pixels: int = REDUCED_PIXELS) -> Tensor:
-    """Average blocks of pixels until the picture has at most ``max_pixels``; (1, 3, H, W)."""
-    factor = math.ceil(math.sqrt(canvas.height * canvas.width / max_pixels))
-    rows: dict[int, list[Tensor]] = {}
-    for region in canvas.tiles(factor * max(1, tile_size // factor)):
-        block = F.avg_pool2d(canvas.read(region), factor, ceil_mode=True)
-        rows.setdefault(region.top, []).append(block)
-    return torch.cat([torch.cat(row, dim=3) for row in rows.values()], dim=2)
+def sample(canvas: Canvas, count: int = NUM_SAMPLES) -> Tensor:
+    """Cut small samples out of a picture, spread evenly over it.
+
+    Their statistics stand for those of the whole better than those of a copy reduced to as many
+    pixels, for a network answers to what is fine and what is coarse differently.
+
+    Args:
+        canvas: Is read.
+        count: About how many; fewer where there is no room for them.
+
+    Returns:
+        Of shape ``(N, 3, 128, 128)``; where the picture is smaller, so are they.
+    """
+    height, width = min(SAMPLE_SIZE, canvas.height), min(SAMPLE_SIZE, canvas.width)
+    rows = round(math.sqrt(count * canvas.height / canvas.width))
+    rows = min(max(1, rows), canvas.height // height)
+    columns = min(max(1, count // rows), canvas.width // width)
+    samples = []
+    for row in range(rows):
+        top = int((row + 0.5) * canvas.height / rows - height / 2)
+        for column in range(columns):
+            left = int((column + 0.5) * canvas.width / columns - width / 2)
+            samples.append(canvas.read(Region(top, left, top + height, left + width)))
+    return torch.cat(samples)
 
 
 def exact_statistics(
