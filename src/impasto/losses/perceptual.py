@@ -33,7 +33,7 @@ class PerceptualLoss(nn.Module):
         style_weight: Of the style part in the total.
         tv_weight: Of the total variation in the total.
         lattice_weight: Of the lattice in the total.
-        random_views: Whether to compare content, while training, on copies that are mirrored,
+        random_views: Whether to compare content, while training, on copies too that are mirrored,
             turned and shrunk at random. Networks learn to paint what a small loss network takes for
             the photo and others do not; in every view they hardly can.
 
@@ -87,13 +87,11 @@ class PerceptualLoss(nn.Module):
             Float32 scalars ``content``, ``style``, ``tv``, ``lattice``, and their weighted sum
             ``total``.
         """
-        features = None
+        features = self.network(painted, {**self.content_layers, **self.style_layers})
+        content = self._content(painted, photos, features)
         if self.random_views and self.training:
             painted_view, photos_view = random_view(torch.cat([painted, photos])).chunk(2)
-            content = self._content(painted_view, photos_view)
-        else:
-            features = self.network(painted, {**self.content_layers, **self.style_layers})
-            content = self._content(painted, photos, features)
+            content = (content + self._content(painted_view, photos_view)) / 2
         parts = {
             "content": content,
             "style": self._style(painted, features),
@@ -122,13 +120,13 @@ class PerceptualLoss(nn.Module):
             ]
         ).sum()
 
-    def _style(self, painted: Tensor, features: dict[str, Tensor] | None) -> Tensor:
-        """Mean over pyramid levels of the weighted style distances, likewise."""
+    def _style(self, painted: Tensor, features: dict[str, Tensor]) -> Tensor:
+        """Mean over pyramid levels of the weighted style distances; level 0 is already computed."""
         distances = []
         for level in range(self.num_levels):
             if level > 0:
-                painted, features = halve(painted), None
-            features = features or self.network(painted, self.style_layers)
+                painted = halve(painted)
+                features = self.network(painted, self.style_layers)
             distances += [
                 weight
                 * style_distance(
