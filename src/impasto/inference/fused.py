@@ -45,18 +45,20 @@ class FusedTransformer(nn.Module):
     - The last convolution takes blocks of 2x2 pixels, see ``FoldedConv``, as that one leaves them.
     - Instance norm is batch norm of a batch of one, which PyTorch computes channels last, and the
       convolutions before it have no bias, which it would subtract again.
-    - The encoder computes in float32 whatever the rest does: networks turn differences in a smooth
-      sky that are below the rounding of half precision into strokes. Behind it, rounding averages
-      out.
+    - The first two layers compute in float32 whatever the rest does: networks turn differences in a
+      smooth sky that are below the rounding of half precision into strokes. Behind them, rounding
+      averages out.
 
     Args:
         network: Is left as it is.
-        dtype: Of weights and features behind the encoder.
+        dtype: Of weights and features behind the second layer.
     """
 
     def __init__(self, network: TransformerNet, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        layers = [_Layer(*_conv_and_norm(block)) for block in network.encoder]
+        full, half, quarter = network.encoder
+        layers = [_Layer(*_conv_and_norm(block)) for block in (full, half)]
+        layers.append(_Layer(*_conv_and_norm(quarter), dtype))
         for block in network.blocks:
             assert isinstance(block, ResidualBlock)
             first, second, norm = block.body
@@ -167,25 +169,17 @@ class _Layer(nn.Module):
             mean, variance = _measure_in_bands(raw)
         else:
             variance, mean = torch.var_mean(raw.float(), dim=(2, 3), correction=0)
-        if self.num_phases > 1:
-            means = mean.unflatten(1, (self.num_phases, -1))
-            variances = variance.unflatten(1, (self.num_phases, -1))
-            mean = means.mean(1)
-            variance = variances.mean(1) + means.var(1, correction=0)
         return Statistics(mean, variance)
 
     def normalize(self, raw: Tensor, statistics: Statistics) -> Tensor:
-        mean, variance, scale, shift = (
-            values.repeat(1, self.num_phases)
-            for values in (*statistics, self.scale[None], self.shift[None])
-        )
+        mean, variance = statistics
         if len(mean) == 1:
             normed = F.batch_norm(
-                raw, mean[0], variance[0], scale[0], shift[0], training=False, eps=self.eps
+                raw, mean[0], variance[0], self.scale, self.shift, training=False, eps=self.eps
             )
         else:
-            rate = scale * (variance + self.eps).rsqrt()
-            shift = shift - mean * rate
+            rate = self.scale * (variance + self.eps).rsqrt()
+            shift = self.shift - mean * rate
             normed = (raw * rate[..., None, None] + shift[..., None, None]).to(raw.dtype)
         return normed if self.ends_block else normed.relu_()
 
@@ -208,6 +202,8 @@ class _UpsampleLayer(_Layer):
     ) -> None:
         super().__init__(conv, norm, dtype)
         self.keep_phases = keep_phases
+        self.scale = nn.Parameter(self.scale.repeat(len(PHASES)))
+        self.shift = nn.Parameter(self.shift.repeat(len(PHASES)))
 
     def prepare(self, weight: Tensor) -> Tensor:
         # The upper pixel of a block sees a row of the block above it, then two equal rows of its
@@ -234,8 +230,14 @@ class _UpsampleLayer(_Layer):
             dim=1,
         )
 
+    def measure(self, raw: Tensor) -> Statistics:
+        """Of a channel, which is four here."""
+        means, variances = (values.unflatten(1, (4, -1)) for values in super().measure(raw))
+        return Statistics(means.mean(1), variances.mean(1) + means.var(1, correction=0))
+
     def normalize(self, raw: Tensor, statistics: Statistics) -> Tensor:
-        phases = super().normalize(raw, statistics)
+        mean, variance = (values.repeat(1, len(PHASES)) for values in statistics)
+        phases = super().normalize(raw, Statistics(mean, variance))
         return phases if self.keep_phases else _interleave(phases)
 
 
@@ -292,11 +294,14 @@ def _measure_in_bands(raw: Tensor) -> Statistics:
     """
     bands = raw.split(max(1, BAND_SIZE // raw.shape[3]), dim=2)
     mean, variance = torch.zeros(2, len(bands), raw.shape[1])
-    for index, band in enumerate(bands):
+    counts = [band.shape[2] * band.shape[3] for band in bands]
+    for index, (band, count) in enumerate(zip(bands, counts, strict=True)):
         torch.batch_norm_update_stats(band, mean[index], variance[index], momentum=1.0)
-    counts = torch.tensor([[band.shape[2] * band.shape[3]] for band in bands])
-    # It gives the unbiased one, which a single position has not.
-    return pool(mean, torch.where(counts > 1, variance * (counts - 1) / counts, 0), counts)
+        # It gives the unbiased variance, which a single position has not.
+        variance[index].mul_((count - 1) / count).nan_to_num_()
+    if len(bands) == 1:
+        return Statistics(mean, variance)
+    return pool(mean, variance, torch.tensor(counts)[:, None])
 
 
 def pool(mean: Tensor, variance: Tensor, counts: Tensor) -> Statistics:
