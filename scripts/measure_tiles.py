@@ -113,9 +113,9 @@ def paint_large(options: argparse.Namespace) -> None:
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         peak *= 1 if sys.platform == "darwin" else 1024
         Image.MAX_IMAGE_PIXELS = None
-        corner = (0, 0, 4 * stylizer.TILE_SIZE, 4 * stylizer.TILE_SIZE)
         with Image.open(target) as painting:
-            shown = to_tensor(painting.crop(corner))
+            right, bottom = (min(side, 4 * stylizer.TILE_SIZE) for side in painting.size)
+            shown = to_tensor(painting.crop((0, 0, right, bottom)))
     print(f"{width} x {height}: {seconds:.0f} s, {peak / 2**30:.2f} GiB of memory at most")
     print(f"seams in its upper left: {seams(shown, stylizer.TILE_SIZE):.3f}")
 

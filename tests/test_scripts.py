@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ import ablate
 import judging
 from impasto import Stylizer
 from impasto.cards import Painting, load_card
+from impasto.checkpoint import Header, save_checkpoint
 from impasto.images import open_picture
+from impasto.networks import TransformerNet
 
 ROOT = Path(__file__).parents[1]
 
@@ -189,3 +192,46 @@ def test_networks_of_the_readme_paint() -> None:
     ):
         stylizer = Stylizer.load(ROOT / name, device="cpu")
         assert stylizer(torch.rand(1, 3, 33, 20)).shape == (1, 3, 33, 20)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    path = tmp_path / "night.safetensors"
+    arguments = {"width": 4, "num_blocks": 1}
+    header = Header("stylization", "TransformerNet", arguments, ["night"])
+    save_checkpoint(path, TransformerNet(**arguments), header)
+    return path
+
+
+@pytest.mark.slow
+def test_inference_benchmark_writes_table_figures_and_chart(network: Path, tmp_path: Path) -> None:
+    figures, chart = tmp_path / "figures.json", tmp_path / "chart.svg"
+    arguments = [f"--ckpt={network}", "--sizes", "24x16", "--repeats=2", "--only", "ours", "half"]
+    arguments += [f"--json={figures}", f"--chart={chart}"]
+    done = run("scripts/benchmark.py", "inference", *arguments)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(figures.read_text())["rows"]
+    assert [row["name"] for row in rows] == ["plain", "ours", "half"]
+    assert rows[0]["times_plain"] == 1
+    for row in rows:
+        assert row["ms"] > 0
+        assert row["first_call_s"] > row["ms"] / 1000
+        assert row["peak_memory_mb"] > 50
+    assert rows[1]["largest_difference"] <= 3
+    assert rows[1]["floor_ms"] > 0
+    assert done.stdout.count("| 24x16 |") == 3
+    assert ElementTree.parse(chart).getroot().tag.endswith("svg")
+
+
+@pytest.mark.slow
+def test_tiles_are_measured_against_the_whole(
+    network: Path, painting: Path, tmp_path: Path
+) -> None:
+    arguments = ["--size=160", "--tile-size=64", "--large", "300", "200", "--precision=fp32"]
+    done = run("scripts/measure_tiles.py", str(network), str(painting), *arguments)
+    assert done.returncode == 0, done.stderr
+    same = re.search(r"with the same statistics: (\d+\.\d+) levels at most", done.stdout)
+    assert same
+    assert float(same[1]) <= 0.01
+    assert re.search(r"seams: \d\.\d{3}; the whole", done.stdout)
+    assert re.search(r"300 x 200: \d+ s, \d\.\d\d GiB of memory at most", done.stdout)
