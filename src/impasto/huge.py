@@ -19,19 +19,21 @@ from impasto.pictures import opened
 if TYPE_CHECKING:
     from pyvips import Image as VipsImage
 
-MIN_PIXELS = 2**27  # with more of them, Pillow would take a gigabyte for photo and painting
+MIN_PIXELS = 2**26  # with more of them, Pillow takes half a gigabyte for photo and painting
 LOADERS = {"JPEG": "jpegload", "PNG": "pngload", "TIFF": "tiffload"}
 SUFFIXES = {".jpeg", ".jpg", ".png", ".tif", ".tiff"}
 MID_GREY = 128  # stands for what cannot be seen
 
 
 def is_huge(path: Path, max_pixels: int) -> bool:
-    """Tell whether a picture is one for ``paint_huge``.
+    """Tell whether a picture is one for ``paint_huge``, and pyvips is there to read it.
 
     Args:
         path: A picture file; one that cannot be opened is not huge.
         max_pixels: Largest width times height.
     """
+    if importlib.util.find_spec("pyvips") is None:
+        return False
     try:
         with opened(path, max_pixels) as picture:
             return picture.width * picture.height > MIN_PIXELS and picture.format in LOADERS
@@ -60,14 +62,9 @@ def paint_huge(
 
     Raises:
         OSError: If the painting cannot be written.
-        ValueError: If pyvips is not installed, the suffix is another one, the picture is damaged,
-            or the format does not take one of its size.
+        ValueError: If the suffix is another one, the picture is damaged, or the format does not
+            take one of its size.
     """
-    if importlib.util.find_spec("pyvips") is None:
-        raise ValueError(
-            f"{source} has more than {MIN_PIXELS} pixels, which takes pyvips: "
-            'pip install "impasto[huge]".'
-        )
     if target.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{target} cannot be saved: a picture of this size becomes .tif or .png.")
     import pyvips

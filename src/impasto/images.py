@@ -125,7 +125,7 @@ def split_picture(picture: Image.Image) -> tuple[Image.Image, Image.Image | None
     if picture.mode in ("F", "I") or picture.mode.startswith("I;16"):
         picture = to_picture(*split_alpha(picture))
     if not picture.has_transparency_data:
-        return picture.convert("RGB"), None
+        return picture if picture.mode == "RGB" else picture.convert("RGB"), None
     picture = picture.convert("LA" if picture.mode == "La" else "RGBA").convert("RGBA")
     rgb, alpha = picture.convert("RGB"), picture.getchannel("A")
     darkest = min(alpha.getextrema())

@@ -16,7 +16,7 @@ from impasto.inference.fused import FusedTransformer, Statistics, pool
 from impasto.networks.transformer import STRIDE
 
 SAMPLE_SIZE = 128  # pixels a side
-NUM_SAMPLES = 100
+NUM_SAMPLES = 80
 
 
 @dataclass(frozen=True)
