@@ -1,6 +1,24 @@
 """Feed-forward image networks: images in [0, 1] in and out."""
 
+from impasto.networks.context_encoder import (
+    ChannelwiseContextEncoder,
+    ChannelwiseLinear,
+    ContextEncoder,
+)
+from impasto.networks.context_encoder_plus import ContextEncoderPlus
+from impasto.networks.discriminator import ContextDiscriminator, PatchDiscriminator
 from impasto.networks.layers import channels_last
+from impasto.networks.prefill import prefill
 from impasto.networks.transformer import TransformerNet
 
-__all__ = ["TransformerNet", "channels_last"]
+__all__ = [
+    "ChannelwiseContextEncoder",
+    "ChannelwiseLinear",
+    "ContextDiscriminator",
+    "ContextEncoder",
+    "ContextEncoderPlus",
+    "PatchDiscriminator",
+    "TransformerNet",
+    "channels_last",
+    "prefill",
+]

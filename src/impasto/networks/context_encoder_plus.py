@@ -1,0 +1,188 @@
+"""A context encoder of today: any size, any hole, and no worse than a smooth fill."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from impasto.networks.context_encoder import ChannelwiseLinear, to_signed
+from impasto.networks.layers import crop, reflect_to_multiple
+from impasto.networks.prefill import prefill
+
+STRIDE = 16  # four stride-2 convolutions
+MINIMUM_SIZE = 32  # where a single position is left, exported graphs go wrong
+CONTEXT_SIZE = 8  # cells a side, on which every position sees every other
+DILATIONS = (1, 2, 4, 8)
+
+
+class ContextEncoderPlus(nn.Module):
+    """Correct a smooth fill of the hole by what the context says belongs there.
+
+    What remains of the context encoder is its channel-wise layer: on an 8x8 summary of the
+    features, whatever the size of the photo, every place sees every other. Around it, skips carry
+    detail past the bottleneck, gates tell hole from photo, nothing is normalised, and the
+    output is a correction: before training, the fill itself.
+
+    Args:
+        width: Channels at full resolution.
+
+    Raises:
+        ValueError: If ``width`` is below 1.
+
+    Source:
+        Pathak et al. 2016, https://arxiv.org/abs/1604.07379; gates: Yu et al. 2019,
+        https://arxiv.org/abs/1806.03589; dilation: Iizuka et al. 2017,
+        https://doi.org/10.1145/3072959.3073659
+    """
+
+    size: int | None = None  # any
+    centre_only = False
+
+    def __init__(self, width: int = 40) -> None:
+        super().__init__()
+        if width < 1:
+            raise ValueError(f"ContextEncoderPlus needs a width of at least 1, got {width}.")
+        widths = [width, 2 * width, 4 * width, 6 * width]  # at 1, 1/2, 1/4 and 1/8 of the size
+        self.encoder = nn.ModuleList(
+            [
+                GatedConv(7, width, kernel_size=5),
+                GatedConv(width, widths[1], stride=2),
+                nn.Sequential(
+                    GatedConv(widths[1], widths[2], stride=2), GatedConv(widths[2], widths[2])
+                ),
+                nn.Sequential(
+                    GatedConv(widths[2], widths[3], stride=2), GatedConv(widths[3], widths[3])
+                ),
+            ]
+        )
+        self.bottleneck = nn.Sequential(
+            GatedConv(widths[3], widths[3], stride=2),
+            GlobalContext(widths[3]),
+            *(GatedConv(widths[3], widths[3], dilation=dilation) for dilation in DILATIONS),
+        )
+        self.decoder = nn.ModuleList(
+            GatedConv(below + skipped, skipped)
+            for below, skipped in zip([widths[3], *widths[:0:-1]], widths[::-1], strict=True)
+        )
+        self.to_correction = nn.Conv2d(width, 3, 3, padding=1, padding_mode="replicate")
+        nn.init.zeros_(self.to_correction.weight)
+        assert self.to_correction.bias is not None
+        nn.init.zeros_(self.to_correction.bias)
+
+    def forward(self, photos: Tensor, masks: Tensor) -> Tensor:
+        """Fill holes.
+
+        Args:
+            photos: RGB in [0, 1], shape ``(N, 3, H, W)``, any H and W from 1 up. What they hold in
+                the hole does not matter.
+            masks: 1 where a pixel is missing, 0 where it is known, shape ``(N, 1, H, W)``.
+
+        Returns:
+            Photos in [0, 1] with the hole filled, of the same shape; bit for bit what they were
+            elsewhere.
+
+        Raises:
+            ValueError: If the shapes do not fit.
+        """
+        filled = prefill(photos, masks)
+        missing = masks > 0.5
+        inputs = torch.cat([photos.masked_fill(missing, 0), filled, missing.to(photos.dtype)], 1)
+        correction = crop(self._correct(to_signed(inputs)), *photos.shape[-2:])
+        return torch.where(missing, (filled + correction).clamp(0, 1), photos)
+
+    def _correct(self, inputs: Tensor) -> Tensor:
+        """(N, 7, H, W) to (N, 3, H', W'), extended to what the strides take."""
+        features = reflect_to_multiple(inputs, STRIDE, MINIMUM_SIZE)
+        skipped = []
+        for stage in self.encoder:
+            features = stage(features)
+            skipped.append(features)
+        features = self.bottleneck(features)
+        for stage, skip in zip(self.decoder, reversed(skipped), strict=True):
+            features = F.interpolate(features, scale_factor=2.0, mode="nearest")
+            features = stage(torch.cat([features, skip], dim=1))
+        return self.to_correction(features)
+
+
+class GatedConv(nn.Module):
+    """Convolution, ELU, and a gate from 0 to 1 for every channel and position.
+
+    Weights are drawn so that features keep their size from layer to layer: there is no
+    normalisation to see to it.
+
+    Args:
+        in_channels: Channels of the features.
+        out_channels: Channels of the result.
+        kernel_size: Odd, in pixels; beyond the border its pixels are repeated.
+        stride: Of the convolution.
+        dilation: Distance of the kernel's weights, in pixels.
+
+    Source:
+        Yu et al. 2019, section 3.1, https://arxiv.org/abs/1806.03589
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+    ) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(
+            in_channels,
+            2 * out_channels,  # what there is to say, then the gates
+            kernel_size,
+            stride=stride,
+            dilation=dilation,
+            padding=dilation * (kernel_size // 2),
+            padding_mode="replicate",
+        )
+        values, gates = self.convolution.weight.detach().chunk(2)
+        fan_in = in_channels * kernel_size**2
+        # For normal z of deviation 2.5, ELU(z) times a gate of normal logits has mean square 1.
+        nn.init.normal_(values, std=2.5 / math.sqrt(fan_in))
+        nn.init.normal_(gates, std=1 / math.sqrt(fan_in))
+        assert self.convolution.bias is not None
+        nn.init.zeros_(self.convolution.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` features to ``(N, C', H', W')``, H and W divided by the stride."""
+        values, gates = self.convolution(features).chunk(2, dim=1)
+        return F.elu(values) * gates.sigmoid()
+
+
+class GlobalContext(nn.Module):
+    """Add to features what a channel-wise layer sees on a summary of 8x8 cells.
+
+    Args:
+        num_channels: Channels of the features.
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.positions = ChannelwiseLinear(num_channels, CONTEXT_SIZE**2)
+        self.channels = nn.Conv2d(num_channels, num_channels, kernel_size=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` features, any H and W from 1 up, to the same shape."""
+        summary = self.channels(self.positions(_resize_by_area(features, CONTEXT_SIZE)))
+        return features + F.interpolate(summary, size=features.shape[-2:], mode="bilinear")
+
+
+def _resize_by_area(features: Tensor, size: int) -> Tensor:
+    """Average (N, C, H, W) features over size x size cells, by how much of a pixel lies in each."""
+    rows = _overlaps(features.shape[2], size, features)
+    columns = _overlaps(features.shape[3], size, features)
+    return rows @ features @ columns.T
+
+
+def _overlaps(length: int, count: int, like: Tensor) -> Tensor:
+    """Weights of every pixel in the mean of every cell, of shape (count, length)."""
+    # In units of 1 / (count * length), pixels are count long and cells length long: integers.
+    cells = torch.arange(count, device=like.device)[:, None] * length
+    pixels = torch.arange(length, device=like.device) * count
+    shared = torch.minimum(cells + length, pixels + count) - torch.maximum(cells, pixels)
+    return (shared.clamp_min(0) / length).to(like.dtype)
