@@ -1,5 +1,6 @@
 """Videos: frames, times, sound, colours and sizes that are kept; what is refused or lost."""
 
+import contextlib
 import errno
 import resource
 import subprocess
@@ -497,20 +498,21 @@ def test_place_that_cannot_be_written_is_an_os_error(clip: Path, tmp_path: Path)
         paint(clip, tmp_path / "file" / "painted.mp4")
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full_disk() -> Iterator[None]:
-    """No file may grow beyond 4 kB."""
+    """No file may grow beyond 4 kB; no fixture, for pytest's own output may be a longer file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_full_disk_is_an_os_error(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_full_disk_is_an_os_error(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (NUM_FRAMES, 48, 64, 3), np.uint8)
     clip = make_clip(tmp_path / "clip.mkv", picture=lambda i: noise[i], sound=None)
-    request.getfixturevalue("full_disk")
-    with pytest.raises(OSError) as caught:  # noqa: PT011 - its number is what counts
+    with full_disk(), pytest.raises(OSError) as caught:  # noqa: PT011 - its number is what counts
         paint(clip, tmp_path / "painted.mkv")
     assert caught.value.errno == errno.EFBIG
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mkv"]
