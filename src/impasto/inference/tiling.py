@@ -15,7 +15,7 @@ from torch import Tensor
 from impasto.inference.fused import FusedTransformer, Statistics, pool
 from impasto.networks.transformer import STRIDE
 
-SAMPLE_SIZE = 128  # pixels a side
+SAMPLE_SIZE = 96  # pixels a side
 NUM_SAMPLES = 80
 
 
@@ -109,7 +109,7 @@ def sample(canvas: Canvas, count: int = NUM_SAMPLES) -> Tensor:
         count: About how many; fewer where there is no room for them.
 
     Returns:
-        Of shape ``(N, 3, 128, 128)``; where the picture is smaller, so are they.
+        Of shape ``(N, 3, 96, 96)``; where the picture is smaller, so are they.
     """
     height, width = min(SAMPLE_SIZE, canvas.height), min(SAMPLE_SIZE, canvas.width)
     rows = round(math.sqrt(count * canvas.height / canvas.width))
