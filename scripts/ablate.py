@@ -1,4 +1,4 @@
-"""Measure the choices of the recipe: crops, lattice, noise, padding, activation, optimisation.
+"""Measure the choices of the recipe: crops, lattice, views, noise, padding, optimisation.
 
 Every variant trains the half-width network against the lite loss network, from the same seed and
 in one process, and is judged by VGG-19 on the same held-out photos:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from impasto.images import load_image, resize_short_side, to_tensor
 from impasto.inference import Stylizer, stylizer
-from impasto.inference.fused import Statistics
+from impasto.inference.statistics import Statistics
 from impasto.inference.tiling import Canvas, Region, exact_statistics, paint_tiles, sample
 
 ROOT = Path(__file__).parent.parent

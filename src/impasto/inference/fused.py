@@ -1,12 +1,13 @@
 """The transformer network rearranged to be run, not trained: the same paintings in less time."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from impasto.inference.statistics import Statistics, as_one, measure
 from impasto.networks import TransformerNet
 from impasto.networks.instance_norm import InstanceNorm
 from impasto.networks.layers import (
@@ -19,26 +20,12 @@ from impasto.networks.layers import (
 )
 from impasto.networks.transformer import MINIMUM_SIZE, STRIDE
 
-BAND_SIZE = 2**16  # positions whose statistics are computed in one go
 # The pixels of a 2x2 block, (down, right), in the order in which "phases" of channels hold them.
 PHASES = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
-class Statistics(NamedTuple):
-    """What an instance norm knows of its channels: ``(N, C)`` each, float32, variance biased."""
-
-    mean: Tensor
-    variance: Tensor
-
-
 class FusedTransformer(nn.Module):
     """A ``TransformerNet`` for inference: the same function, up to rounding.
-
-    Attributes:
-        layers: All that has a norm, in order.
-        scales: Pixels of the photo from one position of each layer's raw features to the next, and
-            of the painting.
-        reaches: Pixels around its own that such a position looks at.
 
     - Nearest upsampling and a 3x3 convolution are one of 2x2 on the small features, with four times
       the channels: 2.25 times fewer multiplications.
@@ -52,6 +39,11 @@ class FusedTransformer(nn.Module):
     Args:
         network: Is left as it is.
         dtype: Of weights and features behind the second layer.
+
+    Attributes:
+        scales: Pixels of the photo from one position of each layer's raw features to the next, and
+            of the painting.
+        reaches: Pixels around its own that such a position looks at.
     """
 
     def __init__(self, network: TransformerNet, dtype: torch.dtype = torch.float32) -> None:
@@ -72,7 +64,7 @@ class FusedTransformer(nn.Module):
         last = network.to_image[0]
         assert isinstance(last, FoldedConv)
         self.to_image = _ImageConv(last, dtype)
-        self.scales, self.reaches = _geometry(layers)
+        self.scales, self.reaches = _geometry(layers, last.kernel_size[0])
         channels_last(self.requires_grad_(False)).eval()
 
     @property
@@ -127,7 +119,7 @@ class FusedTransformer(nn.Module):
             if index == stop:
                 return raw
             if index == len(statistics):
-                statistics.append(layer.measure(_as_one(raw) if together else raw))
+                statistics.append(layer.measure(as_one(raw) if together else raw))
             features = layer.normalize(raw, statistics[index])
             del raw  # before the next one is computed: at full resolution it is the largest thing
             if layer.ends_block:
@@ -165,11 +157,7 @@ class _Layer(nn.Module):
         return F.conv2d(padded, self.kernel, stride=self.stride)
 
     def measure(self, raw: Tensor) -> Statistics:
-        if raw.device.type == "cpu" and len(raw) == 1:
-            mean, variance = _measure_in_bands(raw)
-        else:
-            variance, mean = torch.var_mean(raw.float(), dim=(2, 3), correction=0)
-        return Statistics(mean, variance)
+        return measure(raw)
 
     def normalize(self, raw: Tensor, statistics: Statistics) -> Tensor:
         mean, variance = statistics
@@ -232,7 +220,9 @@ class _UpsampleLayer(_Layer):
 
     def measure(self, raw: Tensor) -> Statistics:
         """Of a channel, which is four here."""
-        means, variances = (values.unflatten(1, (4, -1)) for values in super().measure(raw))
+        means, variances = (
+            values.unflatten(1, (len(PHASES), -1)) for values in super().measure(raw)
+        )
         return Statistics(means.mean(1), variances.mean(1) + means.var(1, correction=0))
 
     def normalize(self, raw: Tensor, statistics: Statistics) -> Tensor:
@@ -265,7 +255,7 @@ def _conv_and_norm(block: nn.Module | list[nn.Module]) -> tuple[nn.Conv2d, Insta
     return conv, norm
 
 
-def _geometry(layers: list[_Layer]) -> tuple[list[int], list[int]]:
+def _geometry(layers: list[_Layer], last_kernel_size: int) -> tuple[list[int], list[int]]:
     """Scales and reaches, in pixels of the photo, of each layer's raw features and the painting.
 
     A scale is how far one position is from the next, a reach how far it looks.
@@ -278,43 +268,7 @@ def _geometry(layers: list[_Layer]) -> tuple[list[int], list[int]]:
         scales.append(pitch := pitch * layer.stride)
         reaches.append(reach)
         pitch //= 2 if layer.num_phases > 1 else 1
-    return [*scales, 1], [*reaches, reach + 4]
-
-
-def _as_one(raw: Tensor) -> Tensor:
-    """(N, C, H, W) features, channels last, as those of one image, one below the other."""
-    return raw.permute(0, 2, 3, 1).flatten(0, 1)[None].permute(0, 3, 1, 2)
-
-
-def _measure_in_bands(raw: Tensor) -> Statistics:
-    """Statistics of (1, C, H, W) features on a CPU, by PyTorch's batch norm.
-
-    It is the only one that is fast for channels last; but it adds numbers up one by one in float32,
-    of which a million are too many.
-    """
-    bands = raw.split(max(1, BAND_SIZE // raw.shape[3]), dim=2)
-    mean, variance = torch.zeros(2, len(bands), raw.shape[1])
-    counts = [band.shape[2] * band.shape[3] for band in bands]
-    for index, (band, count) in enumerate(zip(bands, counts, strict=True)):
-        torch.batch_norm_update_stats(band, mean[index], variance[index], momentum=1.0)
-        # It gives the unbiased variance, which a single position has not.
-        variance[index].mul_((count - 1) / count).nan_to_num_()
-    if len(bands) == 1:
-        return Statistics(mean, variance)
-    return pool(mean, variance, torch.tensor(counts)[:, None])
-
-
-def pool(mean: Tensor, variance: Tensor, counts: Tensor) -> Statistics:
-    """Find the statistics of the whole from those of its parts.
-
-    Args:
-        mean: Of each part, ``(P, C)``.
-        variance: Likewise.
-        counts: Positions in each part, ``(P, 1)``.
-    """
-    shares = counts / counts.sum()
-    whole = (shares * mean).sum(0, keepdim=True)
-    return Statistics(whole, (shares * (variance + (mean - whole).square())).sum(0, keepdim=True))
+    return [*scales, 1], [*reaches, reach + last_kernel_size // 2]
 
 
 def _interleave(phases: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor
 from impasto.checkpoint import CheckpointError, Header, load_checkpoint
 from impasto.images import split_alpha, split_picture, to_picture, to_tensor
 from impasto.inference.devices import choose_device, choose_dtype
-from impasto.inference.fused import FusedTransformer, Statistics
+from impasto.inference.fused import FusedTransformer
+from impasto.inference.statistics import Statistics
 from impasto.inference.tiling import (
     Canvas,
     Region,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from impasto.inference.fused import FusedTransformer, Statistics, pool
+from impasto.inference.fused import FusedTransformer
+from impasto.inference.statistics import Statistics, pool
 from impasto.networks.transformer import STRIDE
 
 SAMPLE_SIZE = 96  # pixels a side
