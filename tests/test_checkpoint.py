@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from impasto import checkpoint
 from impasto.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
-from impasto.networks import TransformerNet
+from impasto.networks import ContextEncoder, ContextEncoderPlus, TransformerNet
 
 ARGUMENTS = {"width": 2, "num_blocks": 1}
 HEADER = Header("stylization", "TransformerNet", ARGUMENTS, ["mosaic"], 7, "x", {"val/total": 0.5})
@@ -38,6 +38,24 @@ def test_half_precision_halves_the_file_and_changes_nothing_visible(
     images = torch.rand(1, 3, 32, 32)
     difference = load_checkpoint(half)[0](images) - network(images)
     assert difference.abs().max() < 1 / 255
+
+
+def test_networks_that_fill_holes_survive(tmp_path: Path) -> None:
+    network = ContextEncoderPlus(width=2)
+    header = Header("inpainting", "ContextEncoderPlus", {"width": 2})
+    save_checkpoint(tmp_path / "n.safetensors", network, header)
+    loaded, _ = load_checkpoint(tmp_path / "n.safetensors")
+    photos, masks = torch.rand(1, 3, 33, 40), (torch.rand(1, 1, 33, 40) > 0.5).float()
+    torch.testing.assert_close(loaded(photos, masks), network(photos, masks), rtol=0, atol=0)
+
+
+def test_counts_of_batch_norm_stay_whole_numbers(tmp_path: Path) -> None:
+    network = ContextEncoder().eval()
+    count = "encoder.3.num_batches_tracked"
+    network.get_buffer(count).fill_(1_000_001)  # more than float16 holds
+    header = Header("inpainting", "ContextEncoder")
+    save_checkpoint(tmp_path / "n.safetensors", network, header, torch.float16)
+    assert load_checkpoint(tmp_path / "n.safetensors")[0].get_buffer(count) == 1_000_001
 
 
 def test_failed_write_leaves_the_former_file(

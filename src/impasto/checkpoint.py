@@ -9,12 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from impasto.container import CheckpointError, read_container, write_container
-from impasto.networks import TransformerNet
+from impasto.networks import (
+    ChannelwiseContextEncoder,
+    ContextEncoder,
+    ContextEncoderPlus,
+    TransformerNet,
+)
 
 FORMAT_VERSION = 1
 MAX_BYTES = 1 << 30  # 1 GiB: the largest network here is a quarter of it
 MAX_SIZE = 4096  # of any argument of a network: a width, a number of blocks
-NETWORKS: dict[str, type[nn.Module]] = {"TransformerNet": TransformerNet}
+NETWORKS: dict[str, type[nn.Module]] = {
+    network.__name__: network
+    for network in (TransformerNet, ContextEncoder, ChannelwiseContextEncoder, ContextEncoderPlus)
+}
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,7 @@ class Header:
     """What a checkpoint says of itself.
 
     Args:
-        task: What the network does: ``stylization``.
+        task: What the network does: ``stylization`` or ``inpainting``.
         network: Name of the network's class, one of ``NETWORKS``.
         arguments: What the class is built with.
         styles: Names of the paintings it paints like.
@@ -57,8 +65,8 @@ def save_checkpoint(
             the file at no visible loss.
     """
     weights = {
-        name: weight.detach().to("cpu", dtype).contiguous()
-        for name, weight in network.state_dict().items()
+        name: weight.detach().to("cpu", dtype if weight.is_floating_point() else None).contiguous()
+        for name, weight in network.state_dict().items()  # batch norm counts in integers
     }
     write_container(path, weights, asdict(header))
 
@@ -125,7 +133,7 @@ def _build(path: Path, header: Header) -> nn.Module:
 def _fill(path: Path, network: nn.Module, weights: dict[str, Tensor]) -> None:
     try:
         network.load_state_dict(
-            {name: weight.float() for name, weight in weights.items()}, assign=True
+            {n: w.float() if w.is_floating_point() else w for n, w in weights.items()}, assign=True
         )
     except RuntimeError as error:
         message = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
