@@ -96,7 +96,7 @@ def test_losses_stay_float32_under_autocast() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"distance": "l3"}, "must be l1 or l2, got 'l3'"),
+        ({"distance": "l3"}, "must be one of l1, l2, log_l2, got 'l3'"),
         ({"ring_weight": -1.0}, "ring_weight must be a number of at least 0, got -1.0"),
         ({"hole_weight": float("nan")}, "hole_weight must be a number"),
         ({"ring_width": -1}, "ring_width must be at least 0 pixels, got -1"),

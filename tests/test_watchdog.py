@@ -105,7 +105,7 @@ def test_state_survives_a_restart_amid_bad_steps() -> None:
     after = Watchdog()
     after.load_state_dict(before.state_dict())
     assert str(after.state_dict()) == str(before.state_dict())
-    assert after.good_state["network"]["weight"].item() == 1.0  # not the one to resume from
+    assert after.good_state["weights"]["network.weight"].item() == 1.0  # not the one to resume from
 
 
 def test_saved_state_is_the_one_to_return_to(tmp_path: Path) -> None:

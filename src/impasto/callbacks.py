@@ -24,25 +24,27 @@ log = logging.getLogger(__name__)
 
 
 class Previews(Callback):
-    """Shows a grid of held-out photos above their paintings at every validation.
+    """Shows a grid of held-out photos, and what became of them, at every validation.
 
-    In TensorBoard as ``preview``, and in the run's folder as ``preview.png``.
+    In TensorBoard as ``preview``, and in the run's folder as ``preview.png``. Validation steps
+    return its rows, by name: tensors of shape ``(N, 3, S, S)``.
 
     Args:
         folder: The run's.
-        style: The painting, shape ``(1, 3, H, W)``, shown once as ``style``.
+        style: The painting, shape ``(1, 3, H, W)``, shown once as ``style``; ``None`` for none.
         num_photos: How many of the first held-out photos.
     """
 
-    def __init__(self, folder: Path, style: Tensor, num_photos: int = 4) -> None:
+    def __init__(self, folder: Path, style: Tensor | None = None, num_photos: int = 4) -> None:
         self.folder = folder
         self.style = style
         self.num_photos = num_photos
-        self.rows: list[tuple[Tensor, Tensor]] = []
+        self.batches: list[list[Tensor]] = []  # by batch, then by row
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the style."""
-        if trainer.global_step == 0 and isinstance(trainer.logger, TensorBoardLogger):
+        if self.style is not None and trainer.global_step == 0:
+            assert isinstance(trainer.logger, TensorBoardLogger)
             trainer.logger.experiment.add_image("style", self.style[0], 0)
 
     def on_validation_batch_end(
@@ -50,20 +52,19 @@ class Previews(Callback):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: Tensor,
+        batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the first photos and what validation painted of them."""
-        missing = self.num_photos - sum(len(photos) for photos, _ in self.rows)
+        """Keep what became of the first photos."""
+        missing = self.num_photos - sum(len(rows[0]) for rows in self.batches)
         if missing > 0:
-            self.rows.append((batch[:missing].cpu(), outputs[:missing].cpu()))
+            self.batches.append([row[:missing].cpu() for row in outputs.values()])
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the grid, at the step at which Lightning logs the validation's losses."""
-        photos, painted = (torch.cat(column) for column in zip(*self.rows, strict=True))
-        self.rows = []
-        grid = image_grid([photos, painted])
+        grid = image_grid([torch.cat(row) for row in zip(*self.batches, strict=True)])
+        self.batches = []
         save_image(grid[None], self.folder / "preview.png")
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_image("preview", grid, trainer.global_step - 1)
@@ -98,7 +99,7 @@ class Export(Callback):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: Tensor,
+        batch: Any,
         batch_idx: int,
     ) -> None:
         """Have the last step validated: Lightning does so for a stop that was asked for."""
@@ -121,9 +122,10 @@ class Export(Callback):
     def _write(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, losses: dict[str, float]
     ) -> None:
-        assert isinstance(pl_module.network, nn.Module)
+        network = pl_module.released  # what every task calls the network to use
+        assert isinstance(network, nn.Module)
         header = replace(self.header, step=trainer.global_step, losses=losses)
-        save_checkpoint(self.path, pl_module.network, header, torch.float16)
+        save_checkpoint(self.path, network, header, torch.float16)
 
 
 class Throughput(Callback):
@@ -149,14 +151,15 @@ class Throughput(Callback):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: Tensor,
+        batch: Tensor | tuple[Tensor, Tensor],
         batch_idx: int,
     ) -> None:
         """Count, and log at the end of a window."""
         now = time.perf_counter()
+        size = len(batch if isinstance(batch, Tensor) else batch[0])
         self.seconds += now - (self.since or now)
-        self.images, self.since = self.images + len(batch), now
-        if self.images >= self.window * len(batch):
+        self.images, self.since = self.images + size, now
+        if self.images >= self.window * size:
             pl_module.log(SPEED, self.images / self.seconds, prog_bar=True)
             if pl_module.device.type == "cuda":
                 pl_module.log("gpu_memory_mib", torch.cuda.max_memory_allocated() / 2**20)
@@ -194,7 +197,7 @@ class StopOnSignal(Callback):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: Tensor,
+        batch: Any,
         batch_idx: int,
     ) -> None:
         """Ask the trainer to stop."""

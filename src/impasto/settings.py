@@ -10,10 +10,11 @@ from impasto.precision import half_dtype
 
 CONFIG_FILE = "config.yaml"
 RESUME_FILE = "resume.ckpt"
+STYLE_FILE = "style.safetensors"
 
 # float16 would need loss scaling, which hides losses from the watchdog; bfloat16 needs none.
 PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
-PATHS = ("style.image", "style.card", "data.path", "loss_network.weights")
+PATHS = ("style.image", "style.card", "data.path", "data.masks.folder", "loss_network.weights")
 NOT_PATHS = ("hub", "package", "random")
 # What a run that goes on may change: how long, how often, where things are. Not what it computes.
 CHANGEABLE = (*PATHS, "trainer.max_steps", "trainer.val_check_interval", "data.num_workers")
@@ -56,7 +57,7 @@ def settle(cfg: DictConfig) -> None:
     Raises:
         ValueError: If a mandatory one is missing, or a number is out of range.
     """
-    missing = sorted(OmegaConf.missing_keys(cfg.style) | OmegaConf.missing_keys(cfg.data))
+    missing = sorted(OmegaConf.missing_keys(cfg) - {"name"})  # which is another's, or written here
     if missing == ["style.name"] and cfg.style.image is None and cfg.style.card is None:
         raise ValueError(
             "No style: choose one, as in style=starry_night (configs/style/ has them all), or give "
@@ -73,6 +74,12 @@ def settle(cfg: DictConfig) -> None:
         raise ValueError(f"trainer.max_steps must be at least 1, got {cfg.trainer.max_steps}.")
     if cfg.trainer.devices != 1:
         raise ValueError(f"Training takes one device, got trainer.devices={cfg.trainer.devices}.")
+    if "style" in cfg:
+        _check_crops(cfg)
+
+
+def _check_crops(cfg: DictConfig) -> None:
+    """What is trained on must be large enough for the coarsest level of the style's pyramid."""
     smallest = 16 << (cfg.loss.num_levels - 1)
     size = cfg.data.crop_size or cfg.data.image_size
     if size < smallest:

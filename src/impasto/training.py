@@ -15,25 +15,23 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import TensorBoardLogger
-from torch import nn
 
 from impasto.callbacks import Export, Previews, ProgressBar, StopOnSignal, Throughput
-from impasto.checkpoint import NETWORKS, Header
 from impasto.files import write_atomically
-from impasto.losses import PerceptualLoss, StyleTargets
 from impasto.memory import keep_freed_memory
+from impasto.recipes import build
 from impasto.resumption import AtomicCheckpointIO, Resumption, steps_done
 from impasto.settings import (
     CONFIG_FILE,
     PRECISIONS,
     RESUME_FILE,
+    STYLE_FILE,
     choose_precision,
     load_settings,
     settle,
 )
-from impasto.styles import Style, find_style
-from impasto.tasks import Stylization
-from impasto.watchdog import Watchdog
+from impasto.tasks import Inpainting, Stylization
+from impasto.watchdog import DiscriminatorWatch, Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +40,6 @@ OmegaConf.register_new_resolver("asset", lambda name: str(ASSETS / name), replac
 
 NETWORK_FILE = "network.safetensors"
 METRICS_FILE = "metrics.json"
-STYLE_FILE = "style.safetensors"
-LICENCE = "MIT. Trained on features of VGG (Simonyan & Zisserman, Oxford VGG, CC BY 4.0)."
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class Run:
 
     cfg: DictConfig
     folder: Path
-    task: Stylization
+    task: Stylization | Inpainting
     data: pl.LightningDataModule
     trainer: pl.Trainer
     watchdog: Watchdog
@@ -109,8 +105,7 @@ def prepare(cfg: DictConfig) -> Run:
     settle(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     precision = choose_precision(cfg.trainer)
-    loss_network, style = _find_style(cfg, resumed)
-    task = _build_task(cfg, loss_network.compute_in(PRECISIONS[precision]), style.targets)
+    recipe = build(cfg, resumed, PRECISIONS[precision])
     data = instantiate(cfg.data, _convert_="all")
     data.setup("fit")
     folder = resumed or _new_folder(Path(cfg.run_folder, str(cfg.name)))
@@ -127,11 +122,12 @@ def prepare(cfg: DictConfig) -> Run:
         ),
         callbacks=[
             watchdog,
+            DiscriminatorWatch(),
             stop,
             Throughput(),
             LearningRateMonitor("step"),
-            Previews(folder, style.picture),
-            Export(folder / NETWORK_FILE, _header(cfg)),
+            Previews(folder, recipe.style.picture if recipe.style else None),
+            Export(folder / NETWORK_FILE, recipe.header),
             Resumption(folder / RESUME_FILE),
             ProgressBar(),
         ],
@@ -140,9 +136,9 @@ def prepare(cfg: DictConfig) -> Run:
     )
     folder.mkdir(parents=True, exist_ok=resumed is not None)
     OmegaConf.save({**cfg, "resume": None}, folder / CONFIG_FILE)
-    if style.card is not None:
-        style.card.save(folder / STYLE_FILE)
-    return Run(cfg, folder, task, data, trainer, watchdog, stop)
+    if recipe.style and recipe.style.card:
+        recipe.style.card.save(folder / STYLE_FILE)
+    return Run(cfg, folder, recipe.task, data, trainer, watchdog, stop)
 
 
 def fit(run: Run) -> Outcome:
@@ -174,63 +170,6 @@ def _new_folder(parent: Path) -> Path:
     started = time.strftime("%Y-%m-%d_%H-%M-%S")
     names = itertools.chain([started], (f"{started}_{number}" for number in itertools.count(2)))
     return next(parent / name for name in names if not (parent / name).exists())
-
-
-def _find_style(cfg: DictConfig, resumed: Path | None) -> tuple[Any, Style]:
-    """The frozen loss network and what it knows of the painting, in float32 on the CPU.
-
-    A run that goes on takes the card in its folder: the picture may be gone by then.
-    """
-    style_layers = _weights(cfg.loss.style_layers)
-    layers = list({**_weights(cfg.loss.content_layers), **style_layers})
-    network = instantiate(cfg.loss_network, layers=layers, _convert_="all")
-    image, card = cfg.style.image, cfg.style.card
-    if resumed and (resumed / STYLE_FILE).exists():
-        image, card = None, resumed / STYLE_FILE
-    style = find_style(
-        network, style_layers, cfg.loss.num_levels, str(cfg.style.name), image, card, cfg.style.size
-    )
-    return network, style
-
-
-def _build_task(cfg: DictConfig, loss_network: nn.Module, targets: StyleTargets) -> Stylization:
-    """Network, loss, optimisation."""
-    loss = PerceptualLoss(
-        loss_network,
-        targets,
-        _weights(cfg.loss.content_layers),
-        _weights(cfg.loss.style_layers),
-        content_weight=cfg.loss.content_weight,
-        style_weight=cfg.style.strength,
-        tv_weight=cfg.loss.tv_weight,
-        lattice_weight=cfg.loss.lattice_weight,
-        random_views=cfg.loss.random_views,
-    )
-    return instantiate(cfg.task, network=instantiate(cfg.model), loss=loss, _convert_="all")
-
-
-def _weights(layers: DictConfig) -> dict[str, float]:
-    """Weights by layer; a weight of zero is how a config drops a layer."""
-    return {str(layer): weight for layer, weight in layers.items() if weight != 0}
-
-
-def _header(cfg: DictConfig) -> Header:
-    """What the file to use says of itself before training."""
-    arguments: Any = OmegaConf.to_container(cfg.model)
-    network = arguments.pop("_target_").rpartition(".")[2]
-    if network not in NETWORKS:
-        raise ValueError(
-            f"model._target_ must be one of {', '.join(NETWORKS)}, got {network}: nothing could "
-            f"load it afterwards. Add it to impasto.checkpoint.NETWORKS."
-        )
-    return Header(
-        task="stylization",
-        network=network,
-        arguments=arguments,
-        styles=[str(cfg.style.name)],
-        data=Path(cfg.data.path).name if "path" in cfg.data else "generated scenes",
-        licence=LICENCE,
-    )
 
 
 def _write_summary(run: Run, logger: TensorBoardLogger, settings: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Watchdog(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember the state that training starts or resumes from, if it is good."""
         if not self.good_state:
-            self._remember(pl_module, trainer.optimizers[0])
+            self._remember(trainer, pl_module)
 
     def on_before_backward(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
@@ -66,7 +66,8 @@ class Watchdog(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         """Skip a bad step: Adam leaves alone what has no gradient."""
-        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         # One wait for the device a step, not two.
         loss, size = torch.stack([self.loss.float(), norm.float()]).tolist()
@@ -99,7 +100,7 @@ class Watchdog(Callback):
             self.failure = (
                 f"Training diverged again after {self.max_rollbacks} returns to a good state "
                 f"(loss {self.loss:g} at step {trainer.global_step}). Everything is saved. Start "
-                f"a new run with a lower task.learning_rate or style.strength."
+                f"a new run with a lower task.learning_rate."
             )
             trainer.should_stop = True
             return
@@ -120,7 +121,7 @@ class Watchdog(Callback):
     ) -> None:
         """What is saved to resume from is the good state to return to."""
         if not any(self.were_bad) and self.failure is None:
-            self._remember(pl_module, trainer.optimizers[0])
+            self._remember(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that later decisions depend on."""
@@ -148,24 +149,76 @@ class Watchdog(Callback):
             return False
         return loss > self.explosion * statistics.median(self.losses)
 
-    def _remember(self, pl_module: pl.LightningModule, optimizer: Optimizer) -> None:
-        network = _network(pl_module)
+    def _remember(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.good_state = copy.deepcopy(
-            {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+            {
+                "weights": {
+                    name: weight
+                    for name, weight in pl_module.state_dict().items()
+                    if not name.startswith("loss.")  # frozen, and many times larger
+                },
+                "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
+            }
         )
 
     def _restore(self, trainer: pl.Trainer, pl_module: pl.LightningModule, rate: float) -> None:
-        """Put the good state back; the schedule goes on, at ``rate`` times its former height."""
-        scheduler = trainer.lr_scheduler_configs[0].scheduler
-        _network(pl_module).load_state_dict(self.good_state["network"])
-        optimizer = trainer.optimizers[0]
-        optimizer.load_state_dict(copy.deepcopy(self.good_state["optimizer"]))
-        scheduler.base_lrs = [base * rate for base in scheduler.base_lrs]
-        for group, last in zip(optimizer.param_groups, scheduler.get_last_lr(), strict=True):
-            group["lr"] = last * rate
+        """Put the good state back; schedules go on, at ``rate`` times their former height."""
+        pl_module.load_state_dict(self.good_state["weights"], strict=False)
+        for optimizer, state, config in zip(
+            trainer.optimizers,
+            self.good_state["optimizers"],
+            trainer.lr_scheduler_configs,
+            strict=True,
+        ):
+            optimizer.load_state_dict(copy.deepcopy(state))
+            scheduler = config.scheduler
+            scheduler.base_lrs = [base * rate for base in scheduler.base_lrs]
+            for group, last in zip(optimizer.param_groups, scheduler.get_last_lr(), strict=True):
+                group["lr"] = last * rate
 
 
-def _network(pl_module: pl.LightningModule) -> nn.Module:
-    network = pl_module.network  # what every task calls the network that it trains
-    assert isinstance(network, nn.Module)
-    return network
+class DiscriminatorWatch(Callback):
+    """Notices a discriminator that is dead: right all the time, or of one opinion on everything.
+
+    Either way the network learns nothing from it. Training goes on, since its other losses lead
+    on; ``train/discriminator_dead`` is logged, and the first time a warning says what helps.
+
+    Args:
+        window: Steps to look at.
+        sure: Share of right verdicts, on photos and fills alike, from which it has won.
+    """
+
+    def __init__(self, window: int = 200, sure: float = 0.98) -> None:
+        self.window = window
+        self.sure = sure
+        self.accuracies: list[Tensor] = []
+        self.was_dead = False
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Look at a window of verdicts at a time, without waiting for the device at each."""
+        if not outputs or "accuracy" not in outputs:
+            return
+        self.accuracies.append(outputs["accuracy"])
+        if len(self.accuracies) < self.window:
+            return
+        accuracy = torch.stack(self.accuracies).mean().item()
+        self.accuracies = []
+        wins, is_blind = accuracy >= self.sure, accuracy <= 1 - self.sure
+        pl_module.log("train/discriminator_dead", float(wins or is_blind))
+        if (wins or is_blind) and not self.was_dead:
+            log.warning(
+                "Step %d: the discriminator %s, so nothing is learnt from it. In a new run, %s.",
+                trainer.global_step,
+                f"is right {accuracy:.0%} of the time" if wins else "takes all for the same",
+                "lower task.adversary.learning_rate, or raise task.adversary.start"
+                if wins
+                else "raise task.adversary.learning_rate, or lower task.adversary.weight",
+            )
+        self.was_dead = wins or is_blind

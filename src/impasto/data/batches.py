@@ -36,10 +36,13 @@ class Sample(NamedTuple):
     Args:
         image: RGB, uint8, shape ``(3, S, S)``.
         skipped: Files that could not be read and that this picture stands in for.
+        mask: 1 where a pixel is to be missing, uint8, shape ``(1, S, S)``; ``None`` for tasks that
+            need no masks.
     """
 
     image: Tensor
     skipped: tuple[Skipped, ...] = ()
+    mask: Tensor | None = None
 
 
 class Batch(NamedTuple):
@@ -50,10 +53,12 @@ class Batch(NamedTuple):
     Args:
         levels: RGB, uint8, shape ``(N, S, S, 3)``.
         skipped: Of all samples.
+        masks: Of all samples, uint8, shape ``(N, 1, S, S)``, or none.
     """
 
     levels: np.ndarray
     skipped: tuple[Skipped, ...]
+    masks: np.ndarray | None = None
 
 
 class PhotoSource(Protocol):
@@ -134,7 +139,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """Gather samples in a batch, with a single copy."""
     levels = torch.stack([sample.image.permute(1, 2, 0) for sample in samples]).numpy()
     skipped = tuple(file for sample in samples for file in sample.skipped)
-    return Batch(levels, skipped)
+    masks = [sample.mask for sample in samples if sample.mask is not None]
+    return Batch(levels, skipped, torch.stack(masks).numpy() if masks else None)
 
 
 def default_num_workers() -> int:

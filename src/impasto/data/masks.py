@@ -270,7 +270,7 @@ class MaskMix:
         folder: str | Path | None = None,
         overlap: int = 0,
     ) -> None:
-        known = {**FAMILIES, "centre": partial(centre, overlap=overlap)}
+        known: dict[str, MaskFamily] = {**FAMILIES, "centre": partial(centre, overlap=overlap)}
         if folder is not None:
             known[IRREGULAR] = IrregularMasks(folder)
         elif IRREGULAR in weights:
@@ -286,7 +286,7 @@ class MaskMix:
             raise ValueError(
                 f"Weights of masks must be at least 0 and not all 0, got {dict(weights)}."
             )
-        self.families = [known[name] for name in weights]
+        self.families: list[MaskFamily] = [known[name] for name in weights]
         self._bounds = np.cumsum([float(weight) for weight in weights.values()])
 
     def __call__(self, height: int, width: int, rng: np.random.Generator) -> BoolArray:

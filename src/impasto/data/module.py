@@ -21,14 +21,22 @@ from impasto.data.batches import (
     default_num_workers,
     ignore_interrupts,
 )
+from impasto.data.masked import Masked
+from impasto.data.masks import MaskMix
 
 log = logging.getLogger(__name__)
+
+Tensors = Tensor | tuple[Tensor, Tensor]
+"""Photos, or photos and masks."""
 
 PREFETCHED_BATCHES = 4  # per worker; batches are small and photos differ in how long they take
 
 
 class ImageDataModule(LightningDataModule):
     """Feeds photos to training, as float32 RGB in [0, 1], shape ``(N, 3, S, S)``, channels last.
+
+    With ``masks``, batches are pairs: the photos, and float32 masks of shape ``(N, 1, S, S)``, 1
+    where a pixel is to be missing. Held-out photos take the families in turn, always the same.
 
     One run is one pass of ``trainer.max_steps`` batches over the endless training set, so the
     progress bar foresees its end, and a resumed run goes on with the very sample that comes next.
@@ -37,6 +45,7 @@ class ImageDataModule(LightningDataModule):
         source: Makes the photos, such as ``FolderPhotos``.
         batch_size: Photos per step.
         num_workers: Processes that load; ``None`` takes one per core up to 8, 0 loads in this one.
+        masks: What to draw masks from; ``None`` for none.
         **options: Of ``source``, such as ``path``, ``image_size`` and ``seed``.
 
     Raises:
@@ -49,6 +58,7 @@ class ImageDataModule(LightningDataModule):
         source: Callable[..., PhotoSource],
         batch_size: int = 4,
         num_workers: int | None = None,
+        masks: MaskMix | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -58,6 +68,10 @@ class ImageDataModule(LightningDataModule):
                 f"got {batch_size} and {num_workers}."
             )
         self.source = source(**options)
+        self.train, self.val = self.source.train, self.source.val
+        if masks is not None:
+            self.train = Masked(self.train, [masks], seed=options.get("seed", 0))
+            self.val = Masked(self.val, masks.families, seed=0)
         self.batch_size = batch_size
         self.num_workers = default_num_workers() if num_workers is None else num_workers
         self._skipped: set[str] = set()
@@ -70,13 +84,13 @@ class ImageDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Read one sample here, so that hopeless data fails here and not in a worker."""
         if stage == "fit":
-            self._report(self.source.train[0].skipped)
+            self._report(self.train[0].skipped)
 
     def train_dataloader(self) -> TrainLoader:
         """Load the whole run, from where the trainer stands."""
         sampler = PositionSampler(self._num_batches() * self.batch_size, self._position)
         return TrainLoader(
-            self.source.train,
+            self.train,
             sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
@@ -87,16 +101,20 @@ class ImageDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Load the held-out photos, in this process: they are few, and stay in memory."""
-        return DataLoader(Remembered(self.source.val), **self._loading())
+        return DataLoader(Remembered(self.val), **self._loading())
 
-    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Tensor:
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Tensors:
         """Report bad files; go on with bytes, a quarter of what would be sent as floats."""
         self._report(batch.skipped)
-        return torch.from_numpy(batch.levels).permute(0, 3, 1, 2)
+        photos = torch.from_numpy(batch.levels).permute(0, 3, 1, 2)
+        return photos if batch.masks is None else (photos, torch.from_numpy(batch.masks))
 
-    def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor:
+    def on_after_batch_transfer(self, batch: Tensors, dataloader_idx: int) -> Tensors:
         """Turn bytes into the package's one kind of image; here, where the device does it."""
-        return batch / 255
+        if isinstance(batch, Tensor):
+            return batch / 255
+        photos, masks = batch
+        return photos / 255, masks.float()
 
     def _loading(self) -> dict[str, Any]:
         return {

@@ -8,10 +8,12 @@ from impasto.losses.adversarial import (
     hinge_generator_loss,
 )
 from impasto.losses.content import content_distance
+from impasto.losses.filling import FillingLoss
 from impasto.losses.gram import gram_matrix, style_distance
 from impasto.losses.lattice import lattice
 from impasto.losses.perceptual import PerceptualLoss, StyleTargets, style_targets
 from impasto.losses.reconstruction import (
+    CentreReconstruction,
     ReconstructionLoss,
     border_ring,
     centre_distance,
@@ -20,6 +22,8 @@ from impasto.losses.reconstruction import (
 from impasto.losses.total_variation import total_variation
 
 __all__ = [
+    "CentreReconstruction",
+    "FillingLoss",
     "PerceptualLoss",
     "ReconstructionLoss",
     "StyleTargets",

@@ -1,6 +1,5 @@
 """The perceptual loss: content, style, total variation and lattice, by named parts."""
 
-import math
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -12,6 +11,7 @@ from impasto.losses.gram import gram_matrix, style_distance
 from impasto.losses.lattice import lattice
 from impasto.losses.total_variation import total_variation
 from impasto.losses.views import random_view
+from impasto.losses.weights import checked_weight, normalized
 
 StyleTargets = list[dict[str, Tensor]]  # by pyramid level, then by layer: (C, C) Gram matrices
 
@@ -61,12 +61,12 @@ class PerceptualLoss(nn.Module):
         self.network = network
         self.num_levels = len(targets)
         self.random_views = random_views
-        self.content_layers = _normalized("content_layers", content_layers)
-        self.style_layers = _normalized("style_layers", style_layers)
-        self.content_weight = _weight("content_weight", content_weight)
-        self.style_weight = _weight("style_weight", style_weight)
-        self.tv_weight = _weight("tv_weight", tv_weight)
-        self.lattice_weight = _weight("lattice_weight", lattice_weight)
+        self.content_layers = normalized("content_layers", content_layers)
+        self.style_layers = normalized("style_layers", style_layers)
+        self.content_weight = checked_weight("content_weight", content_weight)
+        self.style_weight = checked_weight("style_weight", style_weight)
+        self.tv_weight = checked_weight("tv_weight", tv_weight)
+        self.lattice_weight = checked_weight("lattice_weight", lattice_weight)
         for level, grams in enumerate(targets):
             for layer in self.style_layers:
                 if layer not in grams:
@@ -176,19 +176,6 @@ def style_targets(
 def halve(images: Tensor) -> Tensor:
     """Halve height and width by averaging 2x2 pixels; an odd last row or column is dropped."""
     return F.avg_pool2d(images, kernel_size=2)
-
-
-def _weight(name: str, weight: float) -> float:
-    if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
-        raise ValueError(f"{name} must be a number of at least 0, got {weight!r}.")
-    return weight
-
-
-def _normalized(name: str, weights: Mapping[str, float]) -> dict[str, float]:
-    total = sum(_weight(f"{name}.{layer}", weight) for layer, weight in weights.items())
-    if total == 0:
-        raise ValueError(f"{name} needs weights that add up to more than 0, got {dict(weights)}.")
-    return {layer: weight / total for layer, weight in weights.items() if weight > 0}
 
 
 def _buffer(level: int, layer: str) -> str:

@@ -9,7 +9,13 @@ from torch.nn import functional as F
 
 AUTHORS_RING_WEIGHT = 10.0
 
-_DISTANCES: dict[str, Callable[[Tensor], Tensor]] = {"l1": Tensor.abs, "l2": Tensor.square}
+FLOOR = 1e-4  # 40 dB: what is as close as that need not come closer
+
+_DISTANCES: dict[str, Callable[[Tensor], Tensor]] = {
+    "l1": Tensor.abs,
+    "l2": Tensor.square,
+    "log_l2": Tensor.square,
+}
 
 
 class ReconstructionLoss(nn.Module):
@@ -44,13 +50,14 @@ class ReconstructionLoss(nn.Module):
     ) -> None:
         super().__init__()
         if distance not in _DISTANCES:
-            raise ValueError(f"distance must be l1 or l2, got {distance!r}.")
+            raise ValueError(f"distance must be one of {', '.join(_DISTANCES)}, got {distance!r}.")
         weights = {"hole": hole_weight, "known": known_weight, "ring": ring_weight}
         for name, weight in weights.items():
             if not 0 <= weight < math.inf:
                 raise ValueError(f"{name}_weight must be a number of at least 0, got {weight!r}.")
         _check_width("ring_width", ring_width)
         self.distance = _DISTANCES[distance]
+        self.logarithmic = distance == "log_l2"
         self.weights = weights
         self.ring_width = ring_width
 
@@ -75,9 +82,44 @@ class ReconstructionLoss(nn.Module):
                 "known": masked_mean(distances, 1 - mask),
                 "ring": masked_mean(distances, border_ring(mask, self.ring_width)),
             }
+            if self.logarithmic:
+                parts = {name: (part / FLOOR).log1p() for name, part in parts.items()}
         parts = {name: part.mean() for name, part in parts.items()}
         total = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
         return {**parts, "total": total}
+
+
+class CentreReconstruction(nn.Module):
+    """``centre_distance`` of whole pictures, with the authors' scale of [-1, 1].
+
+    Args:
+        overlap: See there.
+        ring_weight: See there.
+    """
+
+    def __init__(self, overlap: int = 4, ring_weight: float = AUTHORS_RING_WEIGHT) -> None:
+        super().__init__()
+        self.overlap = overlap
+        self.ring_weight = ring_weight
+
+    def forward(self, filled: Tensor, images: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Compare the middles.
+
+        Args:
+            filled: RGB in [0, 1], shape ``(N, 3, H, W)``, the middle as the network painted it.
+            images: The originals, same shape and range.
+            mask: Not looked at: ``overlap`` tells what of the middle was visible.
+
+        Returns:
+            Float32 scalars: ``hole``, the plain mean squared error of the middle; ``total``.
+        """
+        height, width = images.shape[-2:]
+        rows, columns = (slice(side // 4, side // 4 + side // 2) for side in (height, width))
+        patches, targets = (2 * picture[..., rows, columns] for picture in (filled, images))
+        return {
+            "hole": centre_distance(patches, targets, overlap=0),
+            "total": centre_distance(patches, targets, self.overlap, self.ring_weight),
+        }
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

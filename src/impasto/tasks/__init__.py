@@ -1,5 +1,7 @@
 """What can be trained."""
 
+from impasto.tasks.adversary import Adversary
+from impasto.tasks.inpainting import Inpainting
 from impasto.tasks.stylization import Stylization
 
-__all__ = ["Stylization"]
+__all__ = ["Adversary", "Inpainting", "Stylization"]

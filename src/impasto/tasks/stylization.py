@@ -53,6 +53,11 @@ class Stylization(pl.LightningModule):
         self.schedule = schedule
         self.paint_and_compare = torch.compile(self._step) if compile else self._step
 
+    @property
+    def released(self) -> nn.Module:
+        """The network to use."""
+        return self.network
+
     def forward(self, photos: Tensor) -> Tensor:
         """Paint photos: RGB in [0, 1], shape ``(N, 3, H, W)``, in and out, float32."""
         return self.network(photos).float()
@@ -64,11 +69,11 @@ class Stylization(pl.LightningModule):
         self.log_dict({f"train/{name}": part.detach() for name, part in parts.items()})
         return parts["total"]
 
-    def validation_step(self, photos: Tensor, batch_idx: int) -> Tensor:
-        """Log the same loss on held-out photos as ``val/...``; returns the paintings."""
+    def validation_step(self, photos: Tensor, batch_idx: int) -> dict[str, Tensor]:
+        """Log the same loss on held-out photos as ``val/...``; returns photos and paintings."""
         painted, parts = self._step(photos, photos)
         self.log_dict({f"val/{name}": part for name, part in parts.items()}, batch_size=len(photos))
-        return painted
+        return {"photos": photos, "painted": painted}
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam over the network's weights, its rate set at every step."""

@@ -1,0 +1,96 @@
+"""The loss of filled pictures: reconstruction, perceptual distance and texture, by named parts."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from impasto.losses.content import content_distance
+from impasto.losses.gram import gram_matrix, style_distance
+from impasto.losses.weights import checked_weight, normalized
+
+
+class FillingLoss(nn.Module):
+    """How far filled pictures are from the originals, to the pixel and to a loss network.
+
+    Pixels alone are best met by their mean, a blur. Features ask for what is seen in place of it,
+    and their Gram matrices for its texture, wherever exactly it lies.
+
+    Args:
+        reconstruction: ``reconstruction(filled, images, mask)`` returns named parts and their
+            weighted ``total``.
+        network: Loss network: ``network(images, layers)`` returns features by layer name.
+        content_layers: Weight by layer name of the perceptual part; relative to their sum.
+        style_layers: Likewise, of the texture part.
+        perceptual_weight: Of the distance of features in the total.
+        texture_weight: Of the distance of Gram matrices in the total.
+
+    Raises:
+        ValueError: If a weight is negative or no number, or those of a part do not add up to
+            something positive.
+
+    Source:
+        Liu et al. 2018, section 3.3, https://arxiv.org/abs/1804.07723; there with L1, here with the
+        dimensionless distances of style transfer.
+    """
+
+    def __init__(
+        self,
+        reconstruction: nn.Module,
+        network: nn.Module,
+        content_layers: Mapping[str, float],
+        style_layers: Mapping[str, float],
+        perceptual_weight: float = 0.0,
+        texture_weight: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.reconstruction = reconstruction
+        self.network = network
+        self.content_layers = normalized("content_layers", content_layers)
+        self.style_layers = normalized("style_layers", style_layers)
+        self.perceptual_weight = checked_weight("perceptual_weight", perceptual_weight)
+        self.texture_weight = checked_weight("texture_weight", texture_weight)
+
+    def forward(self, filled: Tensor, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
+        """Compare what a network made of pictures with what they were.
+
+        Args:
+            filled: RGB in [0, 1], shape ``(N, 3, H, W)``, before the known part is put back.
+            images: The originals, same shape and range.
+            masks: 1 where the picture is missing, 0 elsewhere, shape ``(N, 1, H, W)``.
+
+        Returns:
+            Float32 scalars: the parts of the reconstruction; ``perceptual`` and ``texture`` if they
+            have weight, of the filled picture with the known part put back; and the weighted sum
+            ``total``.
+        """
+        parts = self.reconstruction(filled, images, masks)
+        total = parts["total"]
+        if self.perceptual_weight or self.texture_weight:
+            parts |= self._compare_features(torch.where(masks > 0.5, filled, images), images)
+            total = (
+                total
+                + self.perceptual_weight * parts["perceptual"]
+                + self.texture_weight * parts["texture"]
+            )
+        return {**parts, "total": total}
+
+    def _compare_features(self, filled: Tensor, images: Tensor) -> dict[str, Tensor]:
+        layers = {**self.content_layers, **self.style_layers}
+        with torch.no_grad():
+            wanted = self.network(images, layers)
+        found = self.network(filled, layers)
+        content = [
+            weight * content_distance(found[layer], wanted[layer])
+            for layer, weight in self.content_layers.items()
+        ]
+        style = [
+            weight * _texture_distance(gram_matrix(found[layer]), gram_matrix(wanted[layer]))
+            for layer, weight in self.style_layers.items()
+        ]
+        return {"perceptual": torch.stack(content).sum(), "texture": torch.stack(style).sum()}
+
+
+def _texture_distance(grams: Tensor, targets: Tensor) -> Tensor:
+    """``style_distance`` from targets of their own, (N, C, C) each, relative to their mean."""
+    return len(targets) * style_distance(grams, targets)

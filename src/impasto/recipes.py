@@ -1,0 +1,129 @@
+"""What a config asks for, built: the task to train, and what is to be said of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from impasto.checkpoint import NETWORKS, Header
+from impasto.losses import FillingLoss, PerceptualLoss
+from impasto.settings import STYLE_FILE
+from impasto.styles import Style, find_style
+from impasto.tasks import Inpainting, Stylization
+
+LICENCE = "MIT. Trained on features of VGG (Simonyan & Zisserman, Oxford VGG, CC BY 4.0)."
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A task, ready to train.
+
+    Args:
+        task: Network, loss and optimiser.
+        header: What the file to use says of itself before training.
+        style: What is known of the painting; ``None`` for tasks without one.
+    """
+
+    task: Stylization | Inpainting
+    header: Header
+    style: Style | None = None
+
+
+def build(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Recipe:
+    """Build what is to be trained.
+
+    Args:
+        cfg: All settings, complete.
+        resumed: Folder of the run to go on with.
+        dtype: What the loss network computes in.
+
+    Raises:
+        ValueError: If a value is wrong.
+        FileNotFoundError: If a path does not exist.
+        InstantiationException: Around any of these.
+    """
+    name = str(cfg.task._target_).rpartition(".")[2]
+    if name not in _BUILDERS:
+        raise ValueError(f"task._target_ must be one of {', '.join(_BUILDERS)}, got {name}.")
+    return _BUILDERS[name](cfg, resumed, dtype)
+
+
+def _stylization(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Recipe:
+    """A run that goes on takes the card in its folder: the picture may be gone by then."""
+    network = _loss_network(cfg)
+    image, card = cfg.style.image, cfg.style.card
+    if resumed and (resumed / STYLE_FILE).exists():
+        image, card = None, resumed / STYLE_FILE
+    style_layers = _weights(cfg.loss.style_layers)
+    style = find_style(
+        network, style_layers, cfg.loss.num_levels, str(cfg.style.name), image, card, cfg.style.size
+    )
+    loss = PerceptualLoss(
+        network.compute_in(dtype),
+        style.targets,
+        _weights(cfg.loss.content_layers),
+        style_layers,
+        content_weight=cfg.loss.content_weight,
+        style_weight=cfg.style.strength,
+        tv_weight=cfg.loss.tv_weight,
+        lattice_weight=cfg.loss.lattice_weight,
+        random_views=cfg.loss.random_views,
+    )
+    header = _header(cfg, "stylization", [str(cfg.style.name)])
+    return Recipe(_task(cfg, loss), header, style)
+
+
+def _inpainting(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Recipe:
+    loss = FillingLoss(
+        instantiate(cfg.loss.reconstruction),
+        _loss_network(cfg).compute_in(dtype),
+        _weights(cfg.loss.content_layers),
+        _weights(cfg.loss.style_layers),
+        perceptual_weight=cfg.loss.perceptual_weight,
+        texture_weight=cfg.loss.texture_weight,
+    )
+    return Recipe(_task(cfg, loss), _header(cfg, "inpainting", []))
+
+
+_BUILDERS: dict[str, Callable[[DictConfig, Path | None, torch.dtype], Recipe]] = {
+    "Stylization": _stylization,
+    "Inpainting": _inpainting,
+}
+
+
+def _loss_network(cfg: DictConfig) -> Any:
+    """Frozen, in float32, on the CPU."""
+    layers = list({**_weights(cfg.loss.content_layers), **_weights(cfg.loss.style_layers)})
+    return instantiate(cfg.loss_network, layers=layers, _convert_="all")
+
+
+def _task(cfg: DictConfig, loss: nn.Module) -> Any:
+    return instantiate(cfg.task, network=instantiate(cfg.model), loss=loss, _convert_="all")
+
+
+def _weights(layers: DictConfig) -> dict[str, float]:
+    """Weights by layer; a weight of zero is how a config drops a layer."""
+    return {str(layer): weight for layer, weight in layers.items() if weight != 0}
+
+
+def _header(cfg: DictConfig, task: str, styles: list[str]) -> Header:
+    arguments: Any = OmegaConf.to_container(cfg.model)
+    network = arguments.pop("_target_").rpartition(".")[2]
+    if network not in NETWORKS:
+        raise ValueError(
+            f"model._target_ must be one of {', '.join(NETWORKS)}, got {network}: nothing could "
+            f"load it afterwards. Add it to impasto.checkpoint.NETWORKS."
+        )
+    return Header(
+        task=task,
+        network=network,
+        arguments=arguments,
+        styles=styles,
+        data=Path(cfg.data.path).name if "path" in cfg.data else "generated scenes",
+        licence=LICENCE,
+    )

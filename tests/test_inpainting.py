@@ -1,0 +1,225 @@
+"""Training to fill holes: what it leaves, what it counts, and that it goes on where it stopped."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+from impasto.checkpoint import load_checkpoint
+from impasto.losses import FillingLoss, ReconstructionLoss
+from impasto.networks import ContextEncoderPlus, PatchDiscriminator
+from impasto.tasks import Adversary, Inpainting
+from impasto.training import fit, prepare, train
+
+Configure = Callable[[list[str]], DictConfig]
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> list[str]:
+    """Overrides that make a training take seconds: thin networks, small scenes."""
+    return [
+        "task=inpainting",
+        "model.width=2",
+        "adversary=patch",
+        "task.adversary.discriminator.width=2",
+        "task.adversary.start=3",
+        "task.adversary.warmup_steps=2",
+        "task.warmup_steps=0",
+        "loss_network.weights=random",
+        "loss.texture_weight=0.1",
+        "data.image_size=32",
+        "data.batch_size=2",
+        "data.num_workers=0",
+        "+data.num_val_images=6",
+        "trainer.accelerator=cpu",
+        "trainer.precision=32-true",
+        "trainer.max_steps=8",
+        "trainer.val_check_interval=4",
+        "trainer.log_every_n_steps=1",
+        f"run_folder={tmp_path / 'runs'}",
+    ]
+
+
+def test_run_leaves_a_network_that_fills_holes(configure: Configure, tiny: list[str]) -> None:
+    folder = train(configure(tiny))
+    assert folder.parent.name == "inpainting"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["step"] == 8  # batches, not steps of both optimisers
+    network, header = load_checkpoint(folder / "network.safetensors")
+    assert (header.task, header.network, header.styles) == ("inpainting", "ContextEncoderPlus", [])
+    assert header.losses["val/psnr"] > 0
+    photos, masks = torch.rand(1, 3, 30, 41), torch.zeros(1, 1, 30, 41)
+    masks[..., 8:20, 8:20] = 1
+    filled = network(photos, masks)
+    assert torch.equal(filled[..., :8, :], photos[..., :8, :])
+
+
+def test_tensorboard_shows_both_networks_and_what_was_filled(
+    configure: Configure, tiny: list[str]
+) -> None:
+    events = EventAccumulator(str(train(configure([*tiny, "trainer.max_steps=10"])))).Reload()
+    wanted = {f"train/{part}" for part in ("hole", "ring", "perceptual", "texture", "total")}
+    wanted |= {"train/discriminator", "train/adversarial", "train/accuracy", "lr-discriminator"}
+    wanted |= {"val/psnr", "val/ssim", "val/gain", "lr-network", "images_per_second"}
+    assert wanted <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("train/total")] == list(range(10))
+    assert [event.step for event in events.Scalars("train/discriminator")] == list(range(3, 10))
+    assert [event.step for event in events.Images("preview")] == [3, 7, 9]
+
+
+def test_preview_shows_four_rows(configure: Configure, tiny: list[str]) -> None:
+    run = prepare(configure(tiny))
+    photos, masks = torch.rand(2, 3, 32, 32), (torch.rand(2, 1, 32, 32) > 0.7).float()
+    run.task.log_dict = lambda *_, **__: None
+    masked, smooth, filled, original = run.task.validation_step((photos, masks), 0).values()
+    known = masks.expand_as(photos) == 0
+    for row in (masked, smooth, filled, original):
+        assert torch.equal(row[known], photos[known])
+    assert (masked[~known] == 1).all()
+    assert torch.equal(original, photos)
+
+
+def test_held_out_photos_take_all_families_in_turn(configure: Configure, tiny: list[str]) -> None:
+    data = prepare(configure(tiny)).data
+    masks = torch.stack([data.val[number].mask for number in range(5)])
+    again = torch.stack([data.val[number].mask for number in range(5)])
+    assert torch.equal(masks, again)
+    centre = torch.zeros(32, 32)
+    centre[8:24, 8:24] = 1
+    assert torch.equal(masks[0, 0].float(), centre)
+    assert len({mask.numpy().tobytes() for mask in masks}) == 5
+
+
+@pytest.mark.parametrize(("stop_at", "adversary"), [(2, "patch"), (5, "patch"), (3, "none")])
+def test_run_that_was_stopped_ends_with_identical_weights_of_all(
+    configure: Configure, tiny: list[str], stop_at: int, adversary: str
+) -> None:
+    if adversary == "none":
+        tiny = [option for option in tiny if "adversary" not in option]
+    whole = prepare(configure(tiny))
+    fit(whole)
+    first = train(configure([*tiny, "task.schedule=constant", f"trainer.max_steps={stop_at}"]))
+    other = train(configure([*tiny, "task.schedule=constant"]))
+    rest = prepare(configure([f"resume={first}", "trainer.max_steps=8"]))
+    # The command line passes changes on; here the file of settings is what counts.
+    rest.trainer.fit_loop.epoch_loop.max_steps = 8
+    fit(rest)
+    expected = torch.load(other / "resume.ckpt", weights_only=True)
+    found = torch.load(first / "resume.ckpt", weights_only=True)
+    assert found["global_step"] == expected["global_step"] == 8
+    assert same(found["state_dict"], expected["state_dict"])
+    assert same(found["optimizer_states"], expected["optimizer_states"])
+    assert any(name.startswith("average.") for name in found["state_dict"])
+    assert len(found["optimizer_states"]) == (2 if adversary == "patch" else 1)
+
+
+def same(first: object, second: object) -> bool:
+    if isinstance(first, Tensor):
+        return isinstance(second, Tensor) and torch.equal(first, second)
+    if isinstance(first, dict):
+        return (
+            isinstance(second, dict)
+            and first.keys() == second.keys()
+            and all(same(first[key], second[key]) for key in first)
+        )
+    if isinstance(first, list | tuple):
+        return isinstance(second, list | tuple) and all(map(same, first, second))
+    return first == second
+
+
+@pytest.mark.parametrize("model", ["context_encoder", "context_encoder_channelwise"])
+def test_networks_of_the_paper_train(configure: Configure, tiny: list[str], model: str) -> None:
+    tiny = [option for option in tiny if not option.startswith(("model", "adversary", "task.adv"))]
+    whole = str(model != "context_encoder").lower()
+    options = [f"model={model}", "adversary=context", f"task.adversary.discriminator.whole={whole}"]
+    cfg = configure([*tiny, *options, "data.image_size=128", "trainer.max_steps=2"])
+    metrics = json.loads((train(cfg) / "metrics.json").read_text())
+    assert metrics["step"] == 2
+    assert metrics["val/psnr"] > 3
+
+
+def test_paper_is_stated_as_it_is(configure: Configure) -> None:
+    cfg = configure(["experiment=pathak2016"])
+    assert cfg.model._target_ == "impasto.networks.ContextEncoder"
+    assert (cfg.task.learning_rate, cfg.task.adversary.learning_rate) == (2e-3, 2e-4)
+    assert (list(cfg.task.betas), cfg.task.schedule, cfg.task.ema_decay) == (
+        [0.5, 0.999],
+        "constant",
+        0,
+    )
+    assert (cfg.data.batch_size, cfg.data.image_size, cfg.data.masks.overlap) == (64, 128, 4)
+    assert cfg.task.adversary.game == "bce"
+    assert cfg.task.adversary.weight == pytest.approx(0.001 / 0.999, rel=1e-6)
+    assert cfg.loss.reconstruction.ring_weight == 10
+
+
+def test_style_is_no_part_of_inpainting(configure: Configure) -> None:
+    with pytest.raises(Exception, match="Could not override 'style'"):
+        configure(["task=inpainting", "style=starry_night"])
+
+
+def test_training_fills_better_than_the_smooth_fill(configure: Configure, tiny: list[str]) -> None:
+    options = ["model.width=8", "task.learning_rate=3e-3", "trainer.max_steps=150"]
+    tiny = [option for option in tiny if "adversary" not in option]
+    cfg = configure([*tiny, *options, "trainer.val_check_interval=150", "data.batch_size=8"])
+    assert json.loads((train(cfg) / "metrics.json").read_text())["val/gain"] > 0.02
+
+
+def test_average_follows_the_network(configure: Configure, tiny: list[str]) -> None:
+    run = prepare(configure([*tiny, "trainer.max_steps=30"]))
+    fit(run)
+    task = run.task
+    assert isinstance(task, Inpainting)
+    assert task.average is not None
+    assert task.released is task.average
+    first, kept = task.network.to_correction.weight, task.average.to_correction.weight
+    assert not torch.equal(first, kept)
+    assert (first - kept).norm() < first.norm()
+
+
+def test_adversary_keeps_to_its_times() -> None:
+    adversary = Adversary(PatchDiscriminator(2), weight=0.5, start=10, warmup_steps=4)
+    assert [adversary.weight_at(step) for step in (0, 10, 11, 12, 14, 99)] == [
+        0,
+        0,
+        0.125,
+        0.25,
+        0.5,
+        0.5,
+    ]
+    at_once = Adversary(PatchDiscriminator(2), weight=0.5)
+    assert [at_once.weight_at(step) for step in (0, 1)] == [0, 0.5]
+
+
+def test_deceiving_leaves_the_discriminator_without_gradients() -> None:
+    adversary = Adversary(PatchDiscriminator(2))
+    filled = torch.rand(2, 3, 32, 32, requires_grad=True)
+    adversary.deceive(filled, torch.ones(2, 1, 32, 32)).backward()
+    assert filled.grad is not None
+    assert filled.grad.abs().max() > 0
+    assert all(weight.grad is None for weight in adversary.parameters())
+    assert all(w.requires_grad for w in adversary.discriminator.parameters())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"game": "chess"}, "hinge or bce, got 'chess'"),
+        ({"weight": -1.0}, "at least 0, learning_rate above 0; got -1.0"),
+        ({"learning_rate": 0.0}, "got 0.01, 0, 0 and 0.0"),
+    ],
+)
+def test_wrong_adversaries_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Adversary(PatchDiscriminator(2), **arguments)
+
+
+def test_wrong_average_is_refused() -> None:
+    loss = FillingLoss(ReconstructionLoss(), torch.nn.Identity(), {"a": 1}, {"a": 1})
+    with pytest.raises(ValueError, match="ema_decay must be from 0 to below 1, got 1"):
+        Inpainting(ContextEncoderPlus(1), loss, ema_decay=1.0)
