@@ -1,4 +1,4 @@
-"""Photos per second out of a folder, against the plain way: decode, convert, resize, crop."""
+"""Photos per second out of a folder, and of shards made of it, against the plain way."""
 
 import argparse
 import itertools
@@ -16,10 +16,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from impasto.data import FolderPhotos, ImageDataModule
-from impasto.data.batches import default_num_workers
+from impasto.data import FolderPhotos, ImageDataModule, PreparedPhotos
+from impasto.data.batches import PhotoSource, default_num_workers
 from impasto.data.module import PREFETCHED_BATCHES
+from impasto.data.preparation import Shrinking, make_shards, plan_paths
 from impasto.data.scenes import paint_scene
+from impasto.memory import keep_freed_memory
 
 IMAGE_SIZE = 256
 BATCH_SIZE = 4
@@ -42,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Compare plain loading with ours, taking turns, and print images per second."""
     torch.set_num_threads(1)  # as in a worker
+    keep_freed_memory()  # as in training
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     if arguments.path:
         folder = arguments.path
@@ -81,14 +84,20 @@ def compare(folder: Path, count: int, repeats: int) -> dict[str, dict[str, list[
         By contender, ``images_per_second`` and ``times_plain``, one figure per repeat each.
     """
     photos = FolderPhotos(folder, IMAGE_SIZE)
-    photos.train.paths = photos.train.paths[:count]
-    contenders = {PLAIN: measure_plain(photos.train.paths)}
-    for num_workers in (0, default_num_workers()):
-        contenders[f"impasto, {num_workers} workers"] = measure_ours(photos, num_workers)
-    speeds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(repeats):
-        for name, measure in contenders.items():
-            speeds[name].append(measure())
+    paths = [path for path in photos.train.paths[:count] if isinstance(path, Path)]
+    photos.train.paths = paths
+    contenders = {PLAIN: measure_plain(paths)}
+    with tempfile.TemporaryDirectory() as name:
+        shrinking = Shrinking()
+        make_shards(Path(name), plan_paths(paths, shrinking), shrinking, num_workers=0, quiet=True)
+        shards = PreparedPhotos(name, IMAGE_SIZE)
+        for num_workers in (0, default_num_workers()):
+            contenders[f"folder, {num_workers} workers"] = measure_ours(photos, num_workers)
+            contenders[f"prepared, {num_workers} workers"] = measure_ours(shards, num_workers)
+        speeds: dict[str, list[float]] = {name: [] for name in contenders}
+        for _ in range(repeats):
+            for contender, measure in contenders.items():
+                speeds[contender].append(measure())
     return {
         name: {
             "images_per_second": own,
@@ -103,12 +112,12 @@ def measure_plain(paths: Sequence[Path]) -> Measure:
     endless = itertools.cycle(paths)
 
     def measure() -> float:
-        return _speed((load_plainly(path)[None] for path in endless), 1)
+        return _speed((load_plainly(path)[None] for path in endless), 1, time.process_time)
 
     return measure
 
 
-def measure_ours(photos: FolderPhotos, num_workers: int) -> Measure:
+def measure_ours(photos: PhotoSource, num_workers: int) -> Measure:
     """Load batches through the data module, up to float32 in [0, 1]."""
     data = ImageDataModule(lambda: photos, BATCH_SIZE, num_workers)
     data.trainer = pl.Trainer(
@@ -116,13 +125,15 @@ def measure_ours(photos: FolderPhotos, num_workers: int) -> Measure:
     )
     batches = iter(data.train_dataloader())
     levels = (data.on_before_batch_transfer(batch, 0) for batch in batches)
-    images = (data.on_after_batch_transfer(batch, 0) for batch in levels)
+    images = (torch.as_tensor(data.on_after_batch_transfer(batch, 0)) for batch in levels)
 
     def measure() -> float:
         # What the workers had prepared while the others were measured does not count.
         for _ in range(2 * num_workers * PREFETCHED_BATCHES):
             next(images)
-        return _speed(images, BATCH_SIZE)
+        # In this process seconds of its core count, whatever else the machine does.
+        clock = time.perf_counter if num_workers else time.process_time
+        return _speed(images, BATCH_SIZE, clock)
 
     return measure
 
@@ -151,10 +162,10 @@ def print_figures(title: str, figures: dict[str, dict[str, list[float]]]) -> Non
         )
 
 
-def _speed(images: Iterator[Tensor], size: int) -> float:
+def _speed(images: Iterator[Tensor], size: int, clock: Callable[[], float]) -> float:
     """Images per second over about SECONDS, of an endless iterator of batches of a size."""
-    started, count = time.perf_counter(), 0
-    while time.perf_counter() - started < SECONDS:
+    started, count = clock(), 0
+    while clock() - started < SECONDS:
         next(images)
         count += size
-    return count / (time.perf_counter() - started)
+    return count / (clock() - started)

@@ -3,9 +3,15 @@
 import argparse
 import sys
 
+import evaluate_inpainting
+import evaluate_iterations
 import evaluate_style
 
-EVALUATIONS = {"style": evaluate_style}
+EVALUATIONS = {
+    "style": evaluate_style,
+    "inpainting": evaluate_inpainting,
+    "iterations": evaluate_iterations,
+}
 MISUSED = 2  # exit code, as of infer.py
 
 

@@ -22,34 +22,38 @@ OURS = {
     "losses": {"loss_networks"},
     "cards": {"container", "images", "loss_networks", "losses"},
     "styles": {"cards", "download", "images", "loss_networks", "losses"},
+    "features": {"loss_networks", "losses"},
+    "minimizers": set(),
+    "optimization": {"losses", "minimizers"},
     "masks": {"images"},
     "metrics": set(),
-    "data": {"images", "masks", "pictures"},
+    "data": {"files", "images", "masks", "pictures"},
     "checkpoint": {"container", "networks"},
-    "tasks": {"networks", "losses"},
+    "tasks": {"networks", "losses", "metrics"},
     "callbacks": {"images", "checkpoint"},
     "watchdog": set(),
     "resumption": {"files"},
+    "recipes": {"checkpoint", "losses", "settings", "styles", "tasks"},
     "training": {
         "callbacks",
         "checkpoint",
         "files",
-        "losses",
         "memory",
+        "recipes",
         "resumption",
         "settings",
-        "styles",
         "tasks",
         "watchdog",
     },
-    "inference": {"images", "pictures", "checkpoint", "networks", "precision"},
+    "inference": {"images", "masks", "pictures", "checkpoint", "networks", "precision"},
     "animations": {"pictures"},
     "manifest": set(),
     "jobs": {"animations", "images", "inference"},
+    "filling": {"animations", "huge", "images", "manifest", "masks", "pictures"},
     "options": {"images", "inference", "jobs"},
     "huge": {"images", "inference", "pictures"},
-    "painting": {"animations", "huge", "images", "inference", "jobs", "manifest"},
-    "cli": {"inference", "jobs", "manifest", "memory", "options", "painting"},
+    "painting": {"animations", "filling", "huge", "images", "inference", "jobs", "manifest"},
+    "cli": {"filling", "inference", "jobs", "manifest", "memory", "options", "painting"},
     "__init__": {"inference", "images"},
 }
 LIGHTNING = {
@@ -60,7 +64,7 @@ LIGHTNING = {
     "resumption.py",
     "training.py",
 }
-HYDRA = {"training.py"}
+HYDRA = {"recipes.py", "training.py"}
 
 
 def imported(path: Path) -> set[str]:

@@ -23,6 +23,11 @@ SPEED = "images_per_second"
 log = logging.getLogger(__name__)
 
 
+def _board(trainer: pl.Trainer) -> Any:
+    assert isinstance(trainer.logger, TensorBoardLogger)
+    return trainer.logger.experiment  # of other processes than the first: does nothing
+
+
 class Previews(Callback):
     """Shows a grid of held-out photos, and what became of them, at every validation.
 
@@ -44,8 +49,7 @@ class Previews(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the style."""
         if self.style is not None and trainer.global_step == 0:
-            assert isinstance(trainer.logger, TensorBoardLogger)
-            trainer.logger.experiment.add_image("style", self.style[0], 0)
+            _board(trainer).add_image("style", self.style[0], 0)
 
     def on_validation_batch_end(
         self,
@@ -65,9 +69,10 @@ class Previews(Callback):
         """Show the grid, at the step at which Lightning logs the validation's losses."""
         grid = image_grid([torch.cat(row) for row in zip(*self.batches, strict=True)])
         self.batches = []
+        if not trainer.is_global_zero:
+            return
         save_image(grid[None], self.folder / "preview.png")
-        if isinstance(trainer.logger, TensorBoardLogger):
-            trainer.logger.experiment.add_image("preview", grid, trainer.global_step - 1)
+        _board(trainer).add_image("preview", grid, trainer.global_step - 1)
 
 
 class Export(Callback):
@@ -124,6 +129,8 @@ class Export(Callback):
     ) -> None:
         network = pl_module.released  # what every task calls the network to use
         assert isinstance(network, nn.Module)
+        if not trainer.is_global_zero:
+            return
         header = replace(self.header, step=trainer.global_step, losses=losses)
         save_checkpoint(self.path, network, header, torch.float16)
 
@@ -160,7 +167,8 @@ class Throughput(Callback):
         self.seconds += now - (self.since or now)
         self.images, self.since = self.images + size, now
         if self.images >= self.window * size:
-            pl_module.log(SPEED, self.images / self.seconds, prog_bar=True)
+            speed = trainer.world_size * self.images / self.seconds
+            pl_module.log(SPEED, speed, prog_bar=True)
             if pl_module.device.type == "cuda":
                 pl_module.log("gpu_memory_mib", torch.cuda.max_memory_allocated() / 2**20)
             self.images, self.seconds = 0, 0.0
@@ -201,7 +209,9 @@ class StopOnSignal(Callback):
         batch_idx: int,
     ) -> None:
         """Ask the trainer to stop."""
-        if self.received is not None:
+        # Together or not at all: one process that went on would wait for the others for ever.
+        stop = self.received is not None
+        if trainer.strategy.reduce_boolean_decision(stop, all=False):
             trainer.should_stop = True
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -10,9 +10,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from impasto.checkpoint import NETWORKS, Header
+from impasto.checkpoint import NETWORKS, Header, load_checkpoint
 from impasto.losses import FillingLoss, PerceptualLoss
-from impasto.settings import STYLE_FILE
+from impasto.settings import RESUME_FILE, STYLE_FILE
 from impasto.styles import Style, find_style
 from impasto.tasks import Inpainting, Stylization
 
@@ -75,7 +75,7 @@ def _stylization(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> R
         random_views=cfg.loss.random_views,
     )
     header = _header(cfg, "stylization", [str(cfg.style.name)])
-    return Recipe(_task(cfg, loss), header, style)
+    return Recipe(_task(cfg, resumed, loss), header, style)
 
 
 def _inpainting(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Recipe:
@@ -87,7 +87,7 @@ def _inpainting(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Re
         perceptual_weight=cfg.loss.perceptual_weight,
         texture_weight=cfg.loss.texture_weight,
     )
-    return Recipe(_task(cfg, loss), _header(cfg, "inpainting", []))
+    return Recipe(_task(cfg, resumed, loss), _header(cfg, "inpainting", []))
 
 
 _BUILDERS: dict[str, Callable[[DictConfig, Path | None, torch.dtype], Recipe]] = {
@@ -102,8 +102,23 @@ def _loss_network(cfg: DictConfig) -> Any:
     return instantiate(cfg.loss_network, layers=layers, _convert_="all")
 
 
-def _task(cfg: DictConfig, loss: nn.Module) -> Any:
-    return instantiate(cfg.task, network=instantiate(cfg.model), loss=loss, _convert_="all")
+def _task(cfg: DictConfig, resumed: Path | None, loss: nn.Module) -> Any:
+    network: nn.Module = instantiate(cfg.model)
+    goes_on = resumed is not None and (resumed / RESUME_FILE).exists()
+    if cfg.init is not None and not goes_on:
+        _start_from(network, Path(cfg.init))
+    return instantiate(cfg.task, network=network, loss=loss, _convert_="all")
+
+
+def _start_from(network: nn.Module, path: Path) -> None:
+    trained, _ = load_checkpoint(path)
+    try:
+        network.load_state_dict(trained.state_dict())
+    except RuntimeError:
+        raise ValueError(
+            f"init={path} holds another network than model= asks for: a {type(trained).__name__}, "
+            f"which is of another kind or of other sizes."
+        ) from None
 
 
 def _weights(layers: DictConfig) -> dict[str, float]:
@@ -124,6 +139,12 @@ def _header(cfg: DictConfig, task: str, styles: list[str]) -> Header:
         network=network,
         arguments=arguments,
         styles=styles,
-        data=Path(cfg.data.path).name if "path" in cfg.data else "generated scenes",
+        data=_data_name(cfg.data),
         licence=LICENCE,
     )
+
+
+def _data_name(data: DictConfig) -> str:
+    if "path" in data:
+        return Path(data.path).name
+    return str(data.get("repository", "generated scenes"))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from lightning_fabric.plugins.io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint
 
@@ -39,23 +40,31 @@ class Resumption(Checkpoint):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.random_states: list[torch.Tensor] = []
+        self.random_states: list[list[torch.Tensor]] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go on with the saved random states, after all that draws numbers when starting."""
-        if self.random_states:
-            torch.set_rng_state(self.random_states[0])
-            for state in self.random_states[1:]:
+        if trainer.global_rank < len(self.random_states):
+            states = self.random_states[trainer.global_rank]
+            torch.set_rng_state(states[0])
+            for state in states[1:]:
                 torch.cuda.set_rng_state(state)
+        elif trainer.global_rank > 0:  # all have begun with the same seed, and drawn the same
+            torch.manual_seed(torch.initial_seed() + trainer.global_rank)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save; Lightning calls this class last, so that all others have come to rest."""
         trainer.save_checkpoint(self.path)
 
     def state_dict(self) -> dict[str, Any]:
-        """The random states of the CPU and, where there is one, of the GPU in use."""
+        """By process, the random states of the CPU and, where there is one, of the GPU in use."""
         device = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
-        return {"random_states": [torch.get_rng_state(), *device]}
+        mine = [torch.get_rng_state(), *device]
+        if not (dist.is_available() and dist.is_initialized()):
+            return {"random_states": [mine]}
+        states = [mine] * dist.get_world_size()
+        dist.all_gather_object(states, mine)
+        return {"random_states": states}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the states until training starts."""

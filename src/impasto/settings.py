@@ -14,7 +14,14 @@ STYLE_FILE = "style.safetensors"
 
 # float16 would need loss scaling, which hides losses from the watchdog; bfloat16 needs none.
 PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
-PATHS = ("style.image", "style.card", "data.path", "data.masks.folder", "loss_network.weights")
+PATHS = (
+    "init",
+    "style.image",
+    "style.card",
+    "data.path",
+    "data.masks.folder",
+    "loss_network.weights",
+)
 NOT_PATHS = ("hub", "package", "random")
 # What a run that goes on may change: how long, how often, where things are. Not what it computes.
 CHANGEABLE = (*PATHS, "trainer.max_steps", "trainer.val_check_interval", "data.num_workers")
@@ -70,10 +77,11 @@ def settle(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if value is not None and value not in NOT_PATHS and not is_url(value):
             OmegaConf.update(cfg, key, str(Path(str(value)).expanduser().absolute()))
+    repository = OmegaConf.select(cfg, "data.repository")
+    if repository is not None and Path(repository).is_dir():  # else a name on the hub
+        cfg.data.repository = str(Path(repository).absolute())
     if cfg.trainer.max_steps < 1:
         raise ValueError(f"trainer.max_steps must be at least 1, got {cfg.trainer.max_steps}.")
-    if cfg.trainer.devices != 1:
-        raise ValueError(f"Training takes one device, got trainer.devices={cfg.trainer.devices}.")
     if "style" in cfg:
         _check_crops(cfg)
 

@@ -134,10 +134,11 @@ def prepare(cfg: DictConfig) -> Run:
         plugins=[AtomicCheckpointIO()],
         _convert_="all",
     )
-    folder.mkdir(parents=True, exist_ok=resumed is not None)
-    OmegaConf.save({**cfg, "resume": None}, folder / CONFIG_FILE)
-    if recipe.style and recipe.style.card:
-        recipe.style.card.save(folder / STYLE_FILE)
+    if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=resumed is not None)
+        OmegaConf.save({**cfg, "resume": None}, folder / CONFIG_FILE)
+        if recipe.style and recipe.style.card:
+            recipe.style.card.save(folder / STYLE_FILE)
     return Run(cfg, folder, recipe.task, data, trainer, watchdog, stop)
 
 
@@ -161,7 +162,8 @@ def fit(run: Run) -> Outcome:
     run.trainer.fit(
         run.task, run.data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
     )
-    _write_summary(run, run.trainer.logger, settings)
+    if run.trainer.is_global_zero:
+        _write_summary(run, run.trainer.logger, settings)
     return Outcome(run.stop.received, run.watchdog.failure)
 
 

@@ -69,8 +69,9 @@ class Watchdog(Callback):
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        # One wait for the device a step, not two.
-        loss, size = torch.stack([self.loss.float(), norm.float()]).tolist()
+        values = torch.stack([self.loss.float(), norm.float()])
+        # One wait for the device a step, not two; all processes see the same, and do the same.
+        loss, size = trainer.strategy.reduce(values, reduce_op="mean").tolist()
         pl_module.log("train/gradient_norm", size)
         bad = not math.isfinite(size) or self._is_bad(loss)
         self.were_bad.append(bad)

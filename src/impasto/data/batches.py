@@ -76,21 +76,39 @@ class PhotoSource(Protocol):
 class PositionSampler(Sampler[int]):
     """Counts positions, from wherever training stands.
 
+    Of several processes that train together, each takes its own batches: in turn, so that together
+    they see what one process with batches as large as all of theirs would.
+
     Args:
-        stop: Positions in the whole run.
-        start: Tells the first position, asked anew for every pass.
+        num_batches: In the whole run, of this process.
+        batch_size: Positions in a batch.
+        start: Tells the first batch, asked anew for every pass.
+        rank: Number of this process, from 0.
+        num_processes: How many train together.
     """
 
-    def __init__(self, stop: int, start: Callable[[], int]) -> None:
-        self.stop = stop
+    def __init__(
+        self,
+        num_batches: int,
+        batch_size: int,
+        start: Callable[[], int],
+        rank: int = 0,
+        num_processes: int = 1,
+    ) -> None:
+        self.num_batches = num_batches
+        self.batch_size = batch_size
         self.start = start
+        self.rank = rank
+        self.num_processes = num_processes
 
     def __len__(self) -> int:
         # Of the whole run: Lightning adds the steps before a resumption to its own count.
-        return self.stop
+        return self.num_batches * self.batch_size
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.start(), self.stop))
+        for batch in range(self.start(), self.num_batches):
+            first = (batch * self.num_processes + self.rank) * self.batch_size
+            yield from range(first, first + self.batch_size)
 
 
 class TrainLoader(DataLoader[Any]):
@@ -109,7 +127,7 @@ class TrainLoader(DataLoader[Any]):
 
     def state_dict(self) -> dict[str, int]:
         """Tell where training stands; with this method Lightning knows the loader to resume."""
-        return {"position": self.sampler.start()}
+        return {"batch": self.sampler.start()}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Do nothing: the position follows from the trainer's own count of batches."""

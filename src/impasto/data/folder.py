@@ -6,16 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from torch.utils.data import Dataset
-
-from impasto.data.batches import Sample
-from impasto.data.decoding import read_first
+from impasto.data.crops import CentreCrops, RandomCrops, choose_scales
 from impasto.images import list_images
 
 log = logging.getLogger(__name__)
-
-ORDER, CROP = range(2)  # streams of chance: the order of an epoch, the crop of a position
 
 
 class FolderPhotos:
@@ -49,20 +43,11 @@ class FolderPhotos:
         max_val_images: int = 64,
         seed: int = 0,
     ) -> None:
-        if image_size < 1 or max_val_images < 1:
+        crop_size, scales = choose_scales(image_size, crop_size, min_scale)
+        if not 0 < val_fraction < 1 or max_val_images < 1:
             raise ValueError(
-                f"image_size and max_val_images must be at least 1, "
-                f"got {image_size} and {max_val_images}."
-            )
-        crop_size = image_size if crop_size is None else crop_size
-        if not 1 <= crop_size <= image_size:
-            raise ValueError(
-                f"crop_size must be from 1 to image_size, which is {image_size}, got {crop_size}."
-            )
-        if not 0 < min_scale <= 1 or not 0 < val_fraction < 1:
-            raise ValueError(
-                f"min_scale must be above 0 and up to 1, val_fraction between 0 and 1, "
-                f"got {min_scale} and {val_fraction}."
+                f"val_fraction must be between 0 and 1 and max_val_images at least 1, "
+                f"got {val_fraction} and {max_val_images}."
             )
         paths = list_images(Path(path))
         if not paths:
@@ -71,71 +56,8 @@ class FolderPhotos:
                 f"is needed; subfolders count."
             )
         train, val = split(paths, Path(path), val_fraction)
-        share = crop_size / image_size
-        self.train = RandomCrops(train, crop_size, (min_scale * share, share), seed)
+        self.train = RandomCrops(train, crop_size, scales, seed)
         self.val = CentreCrops(val[:max_val_images], image_size, spares=train)
-
-
-class RandomCrops(Dataset[Sample]):
-    """Endless crops at random places, of random size, half of them mirrored.
-
-    Args:
-        paths: Of photos. Each comes once in every ``len(paths)`` positions, in a new order.
-        image_size: Side of a crop, in pixels.
-        scales: Smallest and largest side of a crop, as shares of the photo's shorter side.
-        seed: Of order, crops and mirroring, at least 0.
-    """
-
-    def __init__(
-        self, paths: Sequence[Path], image_size: int, scales: tuple[float, float], seed: int
-    ) -> None:
-        self.paths = paths
-        self.image_size = image_size
-        self.scales = scales
-        self.seed = seed
-        self._epoch = -1
-        self._order = np.empty(0, np.intp)
-
-    def __getitem__(self, position: int) -> Sample:
-        epoch, place = divmod(position, len(self.paths))
-        if epoch != self._epoch:
-            rng = np.random.default_rng((self.seed, ORDER, epoch))
-            self._order = rng.permutation(len(self.paths))
-            self._epoch = epoch
-        rng = np.random.default_rng((self.seed, CROP, position))
-        scale, where, mirrored = rng.uniform(*self.scales), rng.random(2), rng.random() < 0.5
-
-        def choose(width: int, height: int) -> tuple[int, int, int]:
-            side = max(1, round(scale * min(width, height)))
-            left, top = where * (width - side + 1, height - side + 1)
-            return int(left), int(top), side
-
-        # A damaged photo's place is taken by the next one in order: no history needed.
-        turns = ((place + step) % len(self.paths) for step in range(len(self.paths)))
-        sample = read_first((self.paths[self._order[t]] for t in turns), choose, self.image_size)
-        return sample._replace(image=sample.image.flip(2)) if mirrored else sample
-
-
-class CentreCrops(Dataset[Sample]):
-    """The middle of every photo, always the same.
-
-    Args:
-        paths: Of photos.
-        image_size: Side of a crop, in pixels.
-        spares: Photos that stand in where none of ``paths`` can be read.
-    """
-
-    def __init__(self, paths: Sequence[Path], image_size: int, spares: Sequence[Path] = ()) -> None:
-        self.paths = paths
-        self.image_size = image_size
-        self.spares = spares
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Sample:
-        turns = [*self.paths[index:], *self.paths[:index], *self.spares]
-        return read_first(turns, _centre, self.image_size)
 
 
 def split(
@@ -171,8 +93,3 @@ def _hash(relative: Path) -> float:
     """Spread paths evenly from 0 to 1; the same on every system."""
     digest = hashlib.blake2b(os.fsencode(relative.as_posix()), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
-
-
-def _centre(width: int, height: int) -> tuple[int, int, int]:
-    side = min(width, height)
-    return (width - side) // 2, (height - side) // 2, side

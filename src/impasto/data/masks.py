@@ -241,9 +241,10 @@ FAMILIES: dict[str, MaskFamily] = {
 IRREGULAR = "irregular"  # the one family more that a folder of mask files gives
 
 DEFAULT_WEIGHTS = {
-    "centre": 0.25,
-    "block": 0.25,
-    "region": 0.2,
+    "centre": 0.2,
+    "block": 0.2,
+    "region": 0.15,
+    "brush_thin": 0.15,
     "brush_medium": 0.15,
     "brush_thick": 0.15,
 }

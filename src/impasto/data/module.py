@@ -43,7 +43,7 @@ class ImageDataModule(LightningDataModule):
 
     Args:
         source: Makes the photos, such as ``FolderPhotos``.
-        batch_size: Photos per step.
+        batch_size: Photos per step and device.
         num_workers: Processes that load; ``None`` takes one per core up to 8, 0 loads in this one.
         masks: What to draw masks from; ``None`` for none.
         **options: Of ``source``, such as ``path``, ``image_size`` and ``seed``.
@@ -88,7 +88,16 @@ class ImageDataModule(LightningDataModule):
 
     def train_dataloader(self) -> TrainLoader:
         """Load the whole run, from where the trainer stands."""
-        sampler = PositionSampler(self._num_batches() * self.batch_size, self._position)
+        assert self.trainer is not None
+        if self.trainer.max_steps < 1:
+            raise ValueError("The length of the run is not known: set trainer.max_steps.")
+        sampler = PositionSampler(
+            self.trainer.max_steps,
+            self.batch_size,
+            self._num_done,
+            self.trainer.global_rank,
+            self.trainer.world_size,
+        )
         return TrainLoader(
             self.train,
             sampler,
@@ -124,24 +133,15 @@ class ImageDataModule(LightningDataModule):
             "generator": torch.Generator(),
         }
 
-    def _num_batches(self) -> int:
-        assert self.trainer is not None
-        num_devices = self.trainer.world_size
-        if num_devices > 1:
-            raise ValueError(f"Training runs on one device, got {num_devices}: set devices=1.")
-        if self.trainer.max_steps < 1:
-            raise ValueError("The length of the run is not known: set trainer.max_steps.")
-        return self.trainer.max_steps
-
-    def _position(self) -> int:
-        """Count the samples trained on so far, over all resumptions.
+    def _num_done(self) -> int:
+        """Count the batches trained on so far, over all resumptions.
 
         ``processed`` is right wherever a checkpoint was written: it rises between a step and
         ``on_train_batch_end``, and a step that was interrupted does not count.
         """
         assert self.trainer is not None
         progress = self.trainer.fit_loop.epoch_loop.batch_progress.total
-        return progress.processed * self.batch_size  # type: ignore[attr-defined]
+        return progress.processed  # type: ignore[attr-defined]
 
     def _report(self, skipped: tuple[Skipped, ...]) -> None:
         for path, reason in skipped:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from impasto.losses.processes import averaged
+
 
 def content_distance(features: Tensor, target: Tensor) -> Tensor:
     """Squared distance of features, relative to the target features' own energy.
@@ -20,5 +22,5 @@ def content_distance(features: Tensor, target: Tensor) -> Tensor:
         Johnson et al. 2016, eq. 2, divided by the mean square of the target.
     """
     with torch.autocast(features.device.type, enabled=False):
-        energy = target.float().square().mean().clamp_min(torch.finfo(torch.float32).tiny)
+        energy = averaged(target.float().square().mean()).clamp_min(torch.finfo(torch.float32).tiny)
         return (features.float() - target.float()).square().mean() / energy
