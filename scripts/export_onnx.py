@@ -1,7 +1,8 @@
-"""Export a trained network to ONNX, and measure that it paints the same there.
+"""Export a trained network to ONNX, and measure that it paints or fills the same there.
 
     python scripts/export_onnx.py checkpoints/starry_night.safetensors starry_night.onnx
     python scripts/export_onnx.py network.safetensors network.onnx --half --report report.md
+    python scripts/export_onnx.py checkpoints/inpainting.safetensors inpainting.onnx
 
 The exit code is 0 if ONNX Runtime and PyTorch agree within 1/255 for every size, 1 if they do not
 (the files are written all the same), 2 if something is wrong with the arguments.
@@ -20,7 +21,8 @@ from torch.nn import functional as F
 
 from impasto.checkpoint import load_checkpoint
 from impasto.files import write_atomically
-from impasto.inference.export import INPUT, OUTPUT, export_onnx, export_program
+from impasto.inference.export import FILLERS, INPUT, MASKS, export_onnx, export_program
+from impasto.networks.context_encoder import centre
 
 SIZES = [  # batch, height, width
     (1, 1, 1),
@@ -38,8 +40,10 @@ LEVELS = 255  # of an 8-bit image: differences are told in these
 ALLOWED = 1.0  # level
 DIFFERS, MISUSED = 1, 2  # exit codes; the second as of infer.py
 
-Painter = Callable[[Tensor], Tensor]
-"""Maps photos in [0, 1], shape ``(N, 3, H, W)``, to the same painted."""
+HOLE_LEVEL = 0.4  # of the noise that masks are cut from: about a quarter is darker
+
+Painter = Callable[..., Tensor]
+"""Maps photos in [0, 1], shape ``(N, 3, H, W)``, with masks or without, to the same painted."""
 
 
 def clouds(batch: int, height: int, width: int) -> Tensor:
@@ -60,6 +64,24 @@ def clouds(batch: int, height: int, width: int) -> Tensor:
     return photos.clamp(0, 1)
 
 
+def sizes_for(network: nn.Module) -> list[tuple[int, int, int]]:
+    """Batch, height and width of what a network is tried on: all it takes, where that is one."""
+    size = getattr(network, "size", None)
+    return [(batch, size, size) for batch in (1, 2, 5)] if size else SIZES
+
+
+def inputs_for(network: nn.Module, size: tuple[int, int, int]) -> list[Tensor]:
+    """Draw photos, and masks of smooth shapes for a network that fills holes."""
+    photos = clouds(*size)
+    if not isinstance(network, FILLERS):
+        return [photos]
+    masks = (photos.flip(2)[:, :1] < HOLE_LEVEL).float()
+    if network.centre_only:
+        masks = torch.zeros_like(masks)
+        centre(masks).fill_(1)
+    return [photos, masks]
+
+
 def onnx_painter(model: bytes) -> Painter:
     """Run an ONNX model on the CPU."""
     import onnxruntime
@@ -67,7 +89,12 @@ def onnx_painter(model: bytes) -> Painter:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda photos: torch.from_numpy(session.run([OUTPUT], {INPUT: photos.numpy()})[0])
+
+    def paint(*inputs: Tensor) -> Tensor:
+        named = zip((INPUT, MASKS), (values.numpy() for values in inputs), strict=False)
+        return torch.from_numpy(session.run(None, dict(named))[0])
+
+    return paint
 
 
 def program_painter(package: bytes) -> Painter:
@@ -83,18 +110,18 @@ def differences(network: nn.Module, painters: list[Painter]) -> list[list[float]
         By size: the largest and the mean absolute difference of every painter, in 1/255.
     """
     rows = []
-    for size in SIZES:
-        photos = clouds(*size)
-        wanted = network(photos)
+    for size in sizes_for(network):
+        inputs = inputs_for(network, size)
+        wanted = network(*inputs)
         row: list[float] = []
         for paint in painters:
-            difference = LEVELS * (paint(photos) - wanted).abs()
+            difference = LEVELS * (paint(*inputs) - wanted).abs()
             row += [difference.max().item(), difference.mean().item()]
         rows.append(row)
     return rows
 
 
-def tabulate(names: list[str], rows: list[list[float]]) -> str:
+def tabulate(names: list[str], sizes: list[tuple[int, int, int]], rows: list[list[float]]) -> str:
     """Lay the differences out as a Markdown table, in 1/255."""
     heads = [f"{name}, {figure}" for name in names for figure in ("largest", "mean")]
     lines = [
@@ -103,7 +130,7 @@ def tabulate(names: list[str], rows: list[list[float]]) -> str:
         "| " + " | ".join(["photos", *heads]) + " |",
         "| --- |" + " ---: |" * len(heads),
     ]
-    for (batch, height, width), row in zip(SIZES, rows, strict=True):
+    for (batch, height, width), row in zip(sizes, rows, strict=True):
         cells = [f"{batch} x {height} x {width}", *(f"{value:.5f}" for value in row)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -132,7 +159,7 @@ def run(options: argparse.Namespace) -> bool:
         painters["torch.export"] = program_painter(package)
         write_atomically(options.torch_export, package)
     rows = differences(network, list(painters.values()))
-    table = tabulate(list(painters), rows)
+    table = tabulate(list(painters), sizes_for(network), rows)
     if options.half:
         table += "\nThe CPU computes fp16 in float32 between its casts; a GPU rounds more.\n"
     sys.stdout.write(table)

@@ -1,5 +1,6 @@
 """One file to use a trained network: weights and a readable header, never pickle."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from dataclasses import field as default
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from impasto.container import CheckpointError, read_container, write_container
 from impasto.networks import (
@@ -124,10 +126,27 @@ def _build(path: Path, header: Header) -> nn.Module:
     if any(isinstance(size, int) and size > MAX_SIZE for size in header.arguments.values()):
         raise CheckpointError(f"{path} has arguments that do not fit: sizes up to {MAX_SIZE}.")
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Undrawn():
             return NETWORKS[header.network](**header.arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} has arguments that do not fit: {error}") from None
+
+
+class _Undrawn(TorchFunctionMode):
+    """Build networks without drawing weights: on the meta device that loads PyTorch's compiler."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Pass over what ``torch.nn.init`` does."""
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def _fill(path: Path, network: nn.Module, weights: dict[str, Tensor]) -> None:

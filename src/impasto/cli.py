@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from impasto.inference import Stylizer
+from impasto.filling import Masks
+from impasto.inference import Inpainter, Stylizer
 from impasto.inference.video import Film, is_camera, paint_video
 from impasto.jobs import Job, VideoJob, is_video, plan_folder, plan_picture, plan_video
 from impasto.manifest import MANIFEST_NAME, fingerprint
@@ -13,6 +14,7 @@ from impasto.memory import keep_freed_memory
 from impasto.options import USAGE, Options, parse_options
 from impasto.painting import explain_failure, one_line, paint
 
+FILLED = "filled"  # completes names where none is given
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130  # exit codes; 130 is a shell's for Ctrl-C
 
 
@@ -34,42 +36,87 @@ def main(argv: list[str]) -> int:
     keep_freed_memory()
     try:
         options = parse_options(argv)
-        stylizer = Stylizer.load(options.ckpt, options.device, options.precision, options.tile)
-        job = _plan(options, stylizer)
-        recipe = _recipe(options)
+        painter = _load(options)
+        job = _plan(options, painter)
+        masks = _masks(options, job) if isinstance(painter, Inpainter) else None
+        recipe = _recipe(options, painter)
     except (ValueError, OSError, ImportError) as error:  # ImportError: videos need PyAV
         return _complain(str(error), MISUSED)
     except KeyboardInterrupt:
         return _complain("Stopped before anything was painted.", INTERRUPTED)
     if isinstance(job, VideoJob):
-        return _paint_video(job, stylizer, options)
-    return _paint_pictures(job, stylizer, options, recipe)
+        assert not isinstance(painter, Inpainter)
+        return _paint_video(job, painter, options)
+    return _paint_pictures(job, painter, options, recipe, masks)
 
 
-def _plan(options: Options, stylizer: Stylizer) -> Job | VideoJob:
-    styles = stylizer.header.styles
+def _load(options: Options) -> Stylizer | Inpainter:
+    """What the checkpoint is for; arguments that are for the other one are refused."""
+    if Inpainter.takes(options.ckpt):
+        if options.tile != "auto":
+            raise ValueError(f"tile= is for style networks, and ckpt={options.ckpt} fills holes.")
+        return Inpainter.load(options.ckpt, options.device, options.precision)
+    stylizer = Stylizer.load(options.ckpt, options.device, options.precision, options.tile)
+    for key in ("mask", "invert_mask", "dilate"):
+        if getattr(options, key):
+            raise ValueError(
+                f"{key}= is for filling holes, and ckpt={options.ckpt} paints in a style: give an "
+                f"inpainting checkpoint, or leave {key}= out."
+            )
+    return stylizer
+
+
+def _plan(options: Options, painter: Stylizer | Inpainter) -> Job | VideoJob:
+    if isinstance(painter, Inpainter):
+        return _plan_filling(options)
+    styles = painter.header.styles
     style = styles[0] if len(styles) == 1 else Path(options.ckpt).stem
     style = re.sub(r"\W+", "_", style).strip("_") or "painted"  # a file name, from a file's header
     if is_video(options.input):
         return plan_video(options.input, options.output, style, options.codec)
     source = Path(options.input)
     if source.is_dir():
-        return plan_folder(source, options.output, style, options.format)
+        return plan_folder(source, options.output, style, options.format or "keep")
     return plan_picture(source, options.output, style)
 
 
-def _recipe(options: Options) -> dict[str, Any]:
+def _plan_filling(options: Options) -> Job:
+    if is_video(options.input):
+        raise ValueError(f"input={options.input} is a video, and only pictures are filled.")
+    source, mask = Path(options.input), Path(options.mask) if options.mask else None
+    if source.is_dir():  # PNG keeps what is known as it is
+        return plan_folder(source, options.output, FILLED, options.format or "png", mask)
+    return plan_picture(source, options.output, FILLED)
+
+
+def _masks(options: Options, job: Job | VideoJob) -> Masks:
+    assert isinstance(job, Job)
+    mask = Path(options.mask) if options.mask else None
+    return Masks(mask, job.folder, options.invert_mask, options.dilate, options.max_pixels)
+
+
+def _recipe(options: Options, painter: Stylizer | Inpainter) -> dict[str, Any]:
     """What decides the pixels, as it was asked for: on another machine, auto is still auto."""
-    return {
+    recipe = {
         "ckpt": fingerprint(Path(options.ckpt)),
         "precision": options.precision,
         "quality": options.quality,
-        "tile": options.tile,
     }
+    if isinstance(painter, Inpainter):
+        return recipe | {"invert_mask": options.invert_mask, "dilate": options.dilate}
+    return recipe | {"tile": options.tile}
 
 
-def _paint_pictures(job: Job, stylizer: Stylizer, options: Options, recipe: dict[str, Any]) -> int:
-    if job.videos:
+def _paint_pictures(
+    job: Job,
+    painter: Stylizer | Inpainter,
+    options: Options,
+    recipe: dict[str, Any],
+    masks: Masks | None,
+) -> int:
+    if job.videos and masks:
+        _say(f"Only pictures are filled: the videos in {job.folder} stay as they are.")
+    elif job.videos:
         _say(
             f"Videos are painted one by one, so {len(job.videos)} in {job.folder} stay as they "
             f"are: input={job.videos[0]}"
@@ -77,12 +124,13 @@ def _paint_pictures(job: Job, stylizer: Stylizer, options: Options, recipe: dict
     try:
         paint(
             job,
-            stylizer,
+            painter,
             recipe=recipe,
             overwrite=options.overwrite,
             quality=options.quality,
             max_pixels=options.max_pixels,
             workers=options.workers,
+            masks=masks,
         )
     except KeyboardInterrupt:
         return _complain(f"Stopped. {_progress(job, options)}", INTERRUPTED)
@@ -91,7 +139,9 @@ def _paint_pictures(job: Job, stylizer: Stylizer, options: Options, recipe: dict
         return _complain(
             f"Cannot write to {job.place}: {reason}. {_progress(job, options)}", FAILED
         )
-    sys.stdout.write(one_line(_summary(job, _machine(stylizer))) + "\n")
+    sys.stdout.write(
+        one_line(_summary(job, _machine(painter), "filled" if masks else "painted")) + "\n"
+    )
     if job.num_failed:
         return _complain(f"{job.num_failed} of {len(job.targets)} pictures failed.", FAILED)
     return DONE
@@ -138,8 +188,8 @@ def _num_frames(film: Film) -> str:
     return "1 frame" if film.num_frames == 1 else f"{film.num_frames} frames"
 
 
-def _machine(stylizer: Stylizer) -> str:
-    return f"{stylizer.device}, {str(stylizer.dtype).removeprefix('torch.')}"
+def _machine(painter: Stylizer | Inpainter) -> str:
+    return f"{painter.device}, {str(painter.dtype).removeprefix('torch.')}"
 
 
 def _progress(job: Job, options: Options) -> str:
@@ -148,11 +198,11 @@ def _progress(job: Job, options: Options) -> str:
     return f"{num_done} of {len(job.targets)} pictures are done; {command} continues."
 
 
-def _summary(job: Job, machine: str) -> str:
+def _summary(job: Job, machine: str, verb: str) -> str:
     parts = []
     if job.num_painted:
         milliseconds = 1000 * job.seconds / job.num_painted
-        parts.append(f"{job.num_painted} painted, {milliseconds:.0f} ms per picture ({machine})")
+        parts.append(f"{job.num_painted} {verb}, {milliseconds:.0f} ms per picture ({machine})")
     if job.num_painted and job.folder:
         rate = job.num_painted / job.wall_seconds
         parts[0] += f", {rate:.1f} pictures per second with reading and saving"
@@ -160,7 +210,7 @@ def _summary(job: Job, machine: str) -> str:
         parts.append(f"{job.num_kept} were there already (overwrite=true paints them again)")
     if job.num_foreign:
         parts.append(f"{job.num_foreign} of these are not as {MANIFEST_NAME} knows them, and stay")
-    return f"{job.place}: {'; '.join(parts) or 'nothing painted'}"
+    return f"{job.place}: {'; '.join(parts) or f'nothing {verb}'}"
 
 
 def _say(message: str) -> None:

@@ -120,7 +120,13 @@ def plan_picture(source: Path, output: str | None, style: str) -> Job:
     return Job({source: target}, target)
 
 
-def plan_folder(source: Path, output: str | None, style: str, suffix_choice: str = "keep") -> Job:
+def plan_folder(
+    source: Path,
+    output: str | None,
+    style: str,
+    suffix_choice: str = "keep",
+    masks: Path | None = None,
+) -> Job:
     """Decide where each picture of a folder is painted to: to the same place in another folder.
 
     Pictures that differ in nothing but their suffix and would become one are told apart by
@@ -132,6 +138,7 @@ def plan_folder(source: Path, output: str | None, style: str, suffix_choice: str
         style: Completes the name where ``output`` is ``None``.
         suffix_choice: One of ``FORMATS``; ``keep`` becomes PNG where a format cannot be saved, or
             is GIF and does not move.
+        masks: A file or folder that may lie in ``source``, and is none of the photos.
 
     Raises:
         ValueError: If ``output`` is no folder or is ``source``, there is no picture, or two
@@ -151,12 +158,18 @@ def plan_folder(source: Path, output: str | None, style: str, suffix_choice: str
         inner = place.resolve().relative_to(folder)
         pictures = [path for path in pictures if not path.is_relative_to(inner)]
         videos = [path for path in videos if not path.is_relative_to(source / inner)]
+    if masks is not None and not folder.is_relative_to(masks.resolve()):
+        pictures = [p for p in pictures if not _is_in(source / p, masks)]
     if not pictures:
         hint = f" Its videos are painted one by one: input={videos[0]}" if videos else ""
         raise ValueError(f"input={source} holds no pictures, such as JPEG or PNG files.{hint}")
     targets = _targets(source, pictures, suffix_choice)
     paths = {source / path: place / target for path, target in targets.items()}
     return Job(paths, place, folder=source, videos=videos)
+
+
+def _is_in(path: Path, place: Path) -> bool:
+    return path.resolve().is_relative_to(place.resolve())
 
 
 def _place(output: str | None, default: Path) -> Path:

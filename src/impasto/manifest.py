@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+from collections.abc import Callable
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,22 @@ class State(Enum):
     FOREIGN = auto()  # not painted by us, or changed since
 
 
+def file_stamp(path: Path) -> list[int]:
+    """Tell one version of a file from another without reading it.
+
+    Args:
+        path: Any path.
+
+    Returns:
+        Size in bytes and time of the last change in nanoseconds; empty where there is no file.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
+
+
 class Manifest:
     """The record of a folder of paintings, which a later run goes on from.
 
@@ -29,13 +46,21 @@ class Manifest:
         photos: The folder that is painted.
         paintings: The folder that is painted to.
         recipe: What besides the photo decides how a painting looks: names and plain values.
+        stamp: Tells versions of a photo apart, with all that belongs to it, as its mask.
 
     Raises:
         OSError: If there is a record that cannot be read.
     """
 
-    def __init__(self, photos: Path, paintings: Path, recipe: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        photos: Path,
+        paintings: Path,
+        recipe: dict[str, Any],
+        stamp: Callable[[Path], list[int]] = file_stamp,
+    ) -> None:
         self._photos, self._paintings, self._recipe = photos, paintings, recipe
+        self._stamp = stamp
         self._path = paintings / MANIFEST_NAME
         self._lock = threading.Lock()
         content = self._path.read_bytes() if self._path.exists() else b""
@@ -55,7 +80,7 @@ class Manifest:
         entry = self._entries.get(self._name(painting), {})
         if entry.get("painting_stamp") != painting_stamp:
             return State.FOREIGN
-        now = self._entry(photo, file_stamp(photo), painting)
+        now = self._entry(photo, self._stamp(photo), painting)
         return State.DONE if all(entry.get(k) == v for k, v in now.items()) else State.STALE
 
     def record(self, photo: Path, photo_stamp: list[int], painting: Path) -> None:
@@ -87,22 +112,6 @@ class Manifest:
 
     def _name(self, painting: Path) -> str:
         return painting.relative_to(self._paintings).as_posix()
-
-
-def file_stamp(path: Path) -> list[int]:
-    """Tell one version of a file from another without reading it.
-
-    Args:
-        path: Any path.
-
-    Returns:
-        Size in bytes and time of the last change in nanoseconds; empty where there is no file.
-    """
-    try:
-        status = path.stat()
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
 
 
 def fingerprint(path: Path) -> str:

@@ -14,12 +14,13 @@ from impasto.inference.video import CODECS, SAVED_VIDEO_SUFFIXES, is_camera
 from impasto.jobs import FORMATS
 
 DEFAULT_WORKERS = min(4, os.cpu_count() or 1)  # more read faster than most devices paint
-USAGE = f"""Paint a photo, a video, or a folder of photos, with a trained network.
+USAGE = f"""Paint a photo, a video or a folder of photos with a trained network, or fill holes.
 
   python infer.py ckpt=checkpoints/starry_night.safetensors input=photo.jpg output=painted.png
   python infer.py ckpt=checkpoints/starry_night.safetensors input=photos/ output=painted/
   python infer.py ckpt=checkpoints/starry_night.safetensors input=film.mp4 output=painted.mp4
   python infer.py ckpt=checkpoints/starry_night.safetensors input=camera:0 smooth=0.8
+  python infer.py ckpt=checkpoints/inpainting.safetensors input=photo.jpg mask=mask.png
 
   ckpt        a .safetensors file that train.py wrote (needed)
   input       a picture, a video, a folder with all folders in it, or camera:0, camera:1, ... until
@@ -27,10 +28,16 @@ USAGE = f"""Paint a photo, a video, or a folder of photos, with a trained networ
               videos with their times and sound; a folder's videos are passed over
   output      where to paint to; default: beside the input, named after it and the style, and from
               a camera here, named after the style
-  format      of the pictures in a folder: {", ".join(FORMATS)}; default: keep, or png where it must
+  format      of the pictures in a folder: {", ".join(FORMATS)}; default: keep, or png where it
+              must; png for filled photos, of which JPEG would change what is known as well
   overwrite   true or false: paint again what the output folder already holds, whoever painted it;
               default: false, which paints only what is missing, and again what was painted from
               another version of a photo, with another ckpt, quality, precision or tile
+  mask        of photos to fill (needed there, but for photos that are transparent in the hole): a
+              picture that is white where they are to be filled, or a folder of them with a mask of
+              the same name for every photo; it is resized to the photo
+  invert_mask true or false: the mask is white where the photo is known; default: false
+  dilate      pixels by which holes grow, as for shadows and soft edges; default: 0
   quality     of JPEG, WebP and videos, 1 to 100; default: {DEFAULT_QUALITY}
   codec       of videos ({", ".join(sorted(SAVED_VIDEO_SUFFIXES))}): {", ".join(CODECS)};
               default: auto, which is vp9 in .webm and h264 elsewhere
@@ -46,7 +53,11 @@ USAGE = f"""Paint a photo, a video, or a folder of photos, with a trained networ
   workers     threads that read and save pictures while one paints; default: {DEFAULT_WORKERS}
               (as many as there are cores, up to 4)
 """
-_KINDS = {"overwrite": "true or false", "smooth": "a number"}  # others: a whole number
+_KINDS = {
+    "overwrite": "true or false",
+    "invert_mask": "true or false",
+    "smooth": "a number",
+}  # others: a whole number
 
 
 @dataclass
@@ -56,8 +67,11 @@ class Options:
     ckpt: str = MISSING
     input: str = MISSING
     output: str | None = None
-    format: str = "keep"
+    format: str | None = None
     overwrite: bool = False
+    mask: str | None = None
+    invert_mask: bool = False
+    dilate: int = 0
     quality: int = DEFAULT_QUALITY
     codec: str = "auto"
     smooth: float = 0.0
@@ -101,6 +115,8 @@ def parse_options(argv: list[str]) -> Options:
             raise ValueError(f"{key}= is missing; infer.py needs ckpt=... and input=...")
     options = Options(**{str(key): schema[key] for key in schema})
     options.ckpt, options.input = (str(Path(p).expanduser()) for p in (options.ckpt, options.input))
+    if options.mask:
+        options.mask = str(Path(options.mask).expanduser())
     if options.output and options.output.startswith("~"):  # else as given: a slash at its end tells
         options.output = os.path.expanduser(options.output)  # noqa: PTH111 - keeps that slash
     _check(options)
@@ -110,7 +126,7 @@ def parse_options(argv: list[str]) -> Options:
 def _check(options: Options) -> None:
     for key, allowed in (("format", FORMATS), ("codec", CODECS)):
         value = getattr(options, key)
-        if value not in allowed:
+        if value is not None and value not in allowed:
             raise ValueError(f"{key} must be one of {', '.join(allowed)}, got {value!r}.")
     if not 1 <= options.quality <= 100:
         raise ValueError(f"quality must be from 1 to 100, got {options.quality}.")
@@ -119,7 +135,17 @@ def _check(options: Options) -> None:
     for key in ("max_pixels", "workers"):
         if getattr(options, key) < 1:
             raise ValueError(f"{key} must be at least 1, got {getattr(options, key)}.")
+    _check_mask(options)
     if not is_camera(options.input) and not Path(options.input).exists():
         raise FileNotFoundError(
             f"Nothing at input={options.input}: give a picture, a video, a folder or camera:0."
         )
+
+
+def _check_mask(options: Options) -> None:
+    if options.dilate < 0:
+        raise ValueError(f"dilate must be at least 0, got {options.dilate}.")
+    if options.invert_mask and not options.mask:
+        raise ValueError("invert_mask= goes with mask=, which is missing.")
+    if options.mask and not Path(options.mask).exists():
+        raise FileNotFoundError(f"Nothing at mask={options.mask}: give a picture or a folder.")

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from impasto.animations import (
@@ -24,9 +25,10 @@ from impasto.animations import (
     map_frames,
     save_animation,
 )
+from impasto.filling import Masks, save_deep
 from impasto.huge import is_huge, paint_huge
 from impasto.images import open_picture, save_picture
-from impasto.inference import Stylizer
+from impasto.inference import Inpainter, Stylizer
 from impasto.jobs import Job
 from impasto.manifest import Manifest, State, file_stamp
 
@@ -38,18 +40,20 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{8}")  # what write_atomically leaves where it is killed
 _LEFTOVER_SECONDS = 60  # unchanged for so long, it is nobody's
 _TILE_BAR = "{percentage:3.0f} % |{bar}| {elapsed}<{remaining}"  # of one large picture
-_Read = tuple[Image.Image | None, list[int]]  # a picture that is not huge; its file's stamp
+# A picture that is not huge; its file's stamp; its mask, where holes are to be filled.
+_Read = tuple[Image.Image | None, list[int], Tensor | None]
 
 
 def paint(
     job: Job,
-    stylizer: Stylizer,
+    painter: Stylizer | Inpainter,
     *,
     recipe: dict[str, Any],
     overwrite: bool,
     quality: int,
     max_pixels: int,
     workers: int,
+    masks: Masks | None = None,
 ) -> None:
     """Paint what a job asks for; pictures that fail are named on stderr and passed over.
 
@@ -58,18 +62,20 @@ def paint(
 
     Args:
         job: Counts along, so that it tells the truth however this ends.
-        stylizer: Paints, in this thread only.
+        painter: Paints, in this thread only.
         recipe: What decides how a painting looks: names and plain values.
         overwrite: Whether to paint again what a folder already holds.
         quality: Of JPEG and WebP, 1 to 100.
         max_pixels: Largest width times height opened; of animations, of all frames together.
         workers: Threads that read and save. As many pictures are held that wait to be painted, and
             as many that wait to be saved.
+        masks: Of what an ``Inpainter`` is to fill.
 
     Raises:
         OSError: If a painting cannot be written, as on a full disk.
     """
-    manifest = Manifest(job.folder, job.place, recipe) if job.folder else None
+    stamp = masks.stamp if masks else file_stamp
+    manifest = Manifest(job.folder, job.place, recipe, stamp) if job.folder else None
     missing = _missing(job, None if overwrite else manifest)
     _sweep(missing)
     silent = None if job.folder else True  # None: a bar where someone watches
@@ -80,7 +86,7 @@ def paint(
             tqdm(total=len(missing), unit="picture", disable=silent, leave=False) as bar,
         ):
             warnings.simplefilter("ignore")  # Pillow's, of metadata that is odd but harmless
-            run = _Run(job, stylizer, bar, manifest, quality, max_pixels, workers)
+            run = _Run(job, painter, bar, manifest, quality, max_pixels, workers, masks)
             run.through(missing)
     finally:
         job.wall_seconds = time.perf_counter() - start
@@ -118,12 +124,13 @@ class _Run:
     """
 
     job: Job
-    stylizer: Stylizer
+    painter: Stylizer | Inpainter
     bar: "tqdm[Any]"
     manifest: Manifest | None
     quality: int
     max_pixels: int
     workers: int
+    masks: Masks | None
     saves: deque[tuple[Path, "Future[None]"]] = field(default_factory=deque)
 
     def through(self, targets: dict[Path, Path]) -> None:
@@ -152,10 +159,15 @@ class _Run:
             yield reading.popleft()
 
     def _read(self, source: Path) -> _Read:
-        stamp = file_stamp(source)  # before it is read: what changes while it is, shows
+        # Before it is read: what changes while it is, shows.
+        if self.masks:
+            stamp = self.masks.stamp(source)
+            picture, mask = self.masks.open(source)
+            return picture, stamp, mask
+        stamp = file_stamp(source)
         if is_huge(source, self.max_pixels):
-            return None, stamp
-        return open_picture(source, self.max_pixels), stamp
+            return None, stamp, None
+        return open_picture(source, self.max_pixels), stamp, None
 
     def _paint(
         self,
@@ -166,13 +178,15 @@ class _Run:
     ) -> None:
         painted: Animation | Image.Image
         with self._failures_of(source):
-            picture, stamp = reading.result()
+            picture, stamp, mask = reading.result()
             if picture is None:
                 self._paint_huge(source, stamp, target)
                 return
-            has_more = picture.info["has_more_frames"]
+            has_more = picture.info.get("has_more_frames", False)
             can_move = has_more and target.suffix.lower() in ANIMATED_SUFFIXES
-            if can_move and is_animation(source):
+            if mask is not None:
+                painted = self._fill(source, picture, mask)
+            elif can_move and is_animation(source):
                 painted = map_frames(source, self._stylize, self.max_pixels)
             else:
                 painted = self._stylize(picture)
@@ -182,12 +196,21 @@ class _Run:
                 self._say(f"{source} has several frames, {target.name} only the first of them.")
 
     def _stylize(self, picture: Image.Image) -> Image.Image:
+        assert not isinstance(self.painter, Inpainter)
         with self._timed() as progress:
-            return self.stylizer(picture, progress)
+            return self.painter(picture, progress)
+
+    def _fill(self, source: Path, picture: Image.Image, mask: Tensor) -> Image.Image:
+        assert isinstance(self.painter, Inpainter)
+        if not mask.any():
+            self._say(f"Nothing is missing in {source} by its mask: it is saved as it was.")
+        with self._timed() as progress:
+            return self.painter(picture, mask, progress)
 
     def _paint_huge(self, source: Path, stamp: list[int], target: Path) -> None:
+        assert not isinstance(self.painter, Inpainter)
         with self._timed() as progress:
-            paint_huge(source, target, self.stylizer, self.quality, progress)
+            paint_huge(source, target, self.painter, self.quality, progress)
         if self.manifest:
             self.manifest.record(source, stamp, target)
         self.job.num_painted += 1
@@ -207,6 +230,8 @@ class _Run:
         try:
             if isinstance(painted, Animation):
                 save_animation(painted, target, self.quality)
+            elif painted.mode.startswith("I;16"):
+                save_deep(painted, target)
             else:
                 save_picture(painted, target, self.quality)
             if self.manifest:

@@ -1,5 +1,6 @@
 """Run trained networks, without anything that trains them."""
 
+from impasto.inference.inpainter import Inpainter
 from impasto.inference.stylizer import Stylizer
 
-__all__ = ["Stylizer"]
+__all__ = ["Inpainter", "Stylizer"]

@@ -19,9 +19,16 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from impasto.checkpoint import Header
-from impasto.networks import TransformerNet
+from impasto.networks import (
+    ChannelwiseContextEncoder,
+    ContextEncoder,
+    ContextEncoderPlus,
+    TransformerNet,
+)
 
-INPUT, OUTPUT = "photos", "paintings"
+INPUT, MASKS = "photos", "masks"
+OUTPUT, FILLED = "paintings", "filled"
+FILLERS = (ChannelwiseContextEncoder, ContextEncoder, ContextEncoderPlus)
 AXES = {0: "batch", 2: "height", 3: "width"}  # of any size from 1 up
 METADATA_KEY = "impasto"  # as in checkpoints
 EXTRA = ("onnx", "onnxruntime", "onnxscript")
@@ -33,37 +40,41 @@ def export_onnx(network: nn.Module, header: Header, half: bool = False) -> bytes
     """Turn a network into an ONNX model, from ``photos`` to ``paintings``.
 
     Both are float32 RGB in [0, 1], shape ``(N, 3, H, W)``, for any N, H and W from 1 up: padding
-    and cropping are in the graph. The header lies in the metadata, as JSON under ``impasto``.
+    and cropping are in the graph. Networks that fill holes take ``masks`` as well, float32 of shape
+    ``(N, 1, H, W)`` with 1 for missing, and give ``filled``; of those for one size only N is free.
+    The header lies in the metadata, as JSON under ``impasto``.
 
     Args:
-        network: Maps photos to paintings; it is copied, not changed.
+        network: Maps photos to paintings, or photos and masks to filled photos; it is copied, not
+            changed.
         header: What its checkpoint says of it.
-        half: Whether to keep weights and compute in fp16, but for the first layer.
+        half: Whether to keep weights and compute in fp16, but for the first layer of a
+            ``TransformerNet``, and for the smooth fill that a ``ContextEncoderPlus`` starts from.
 
     Returns:
         All of an ``.onnx`` file; the same network gives the same bytes.
 
     Raises:
         ImportError: If the packages of the extra ``export`` are missing.
-        ValueError: If ``half`` is asked of a network other than ``TransformerNet``.
+        ValueError: If ``half`` is asked of a network other than these two.
     """
     _require_extra()
     import onnx
 
-    network = _prepare(network)
+    network, fills = _prepare(network), isinstance(network, FILLERS)
     program = _trace(_halve(network) if half else network)
     with _without_noise():
         exported = torch.onnx.export(
             program,
             dynamo=True,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
+            input_names=[INPUT, MASKS] if fills else [INPUT],
+            output_names=[FILLED] if fills else [OUTPUT],
             opset_version=OPSET,
             verbose=False,
         )
     assert exported is not None
     model = exported.model_proto
-    _tidy(model.graph)
+    _tidy(model.graph, _free_axes(network))
     model.metadata_props.add(key=METADATA_KEY, value=_to_json(header))
     onnx.checker.check_model(model)
     return model.SerializeToString(deterministic=True)
@@ -73,11 +84,13 @@ def export_program(network: nn.Module, header: Header) -> bytes:
     """Turn a network into a package that ``torch.export.load`` reads without this one.
 
     Args:
-        network: Maps photos to paintings, both of shape ``(N, 3, H, W)``; it is copied.
+        network: Maps photos to paintings, both of shape ``(N, 3, H, W)``, or photos and masks to
+            filled photos; it is copied.
         header: What its checkpoint says of it; it becomes the package's extra file ``impasto``.
 
     Returns:
-        All of a ``.pt2`` file: a float32 program for the CPU and any N, H and W from 1 up.
+        All of a ``.pt2`` file: a float32 program for the CPU and any N, H and W from 1 up, or for
+            the one size that the network takes.
     """
     file = io.BytesIO()
     extra_files = {METADATA_KEY: _to_json(header)}
@@ -106,15 +119,24 @@ def _prepare(network: nn.Module) -> nn.Module:
 
 
 def _trace(network: nn.Module) -> ExportedProgram:
-    photos = torch.zeros(2, 3, 17, 22)  # sizes that differ, none of them 1
-    axes = {axis: Dim(name, min=1) for axis, name in AXES.items()}
+    size = getattr(network, "size", None)
+    height, width = (size, size) if size else (17, 22)  # sizes that differ, none of them 1
+    inputs = [torch.zeros(2, 3, height, width)]
+    if isinstance(network, FILLERS):
+        inputs.append(torch.zeros(2, 1, height, width))
+    axes = {axis: Dim(name, min=1) for axis, name in _free_axes(network).items()}
     # What it cannot prove of all sizes, such as that four times a number is even, it then checks.
     return torch.export.export(
         network,
-        (photos,),
-        dynamic_shapes=(axes,),
+        tuple(inputs),
+        dynamic_shapes=(axes,) * len(inputs),
         prefer_deferred_runtime_asserts_over_guards=True,
     )
+
+
+def _free_axes(network: nn.Module) -> dict[int, str]:
+    """Those that are of any size."""
+    return {0: AXES[0]} if getattr(network, "size", None) else AXES
 
 
 class _Cast(nn.Module):
@@ -128,20 +150,28 @@ class _Cast(nn.Module):
         return features.to(self.dtype)
 
 
-def _halve(network: nn.Module) -> TransformerNet:
+def _halve(network: nn.Module) -> nn.Module:
     """Compute in fp16, in place, with float32 at the border.
 
-    The first layer stays float32: networks turn differences in a smooth sky that are below the
-    rounding of fp16 into strokes. A photo of 640 px that is rounded to it comes out up to 5/255
-    different, against 0.6/255 if everything but the first layer is rounded (starry_night).
+    The first layer of style networks stays float32: they turn differences in a smooth sky that are
+    below the rounding of fp16 into strokes. A photo of 640 px that is rounded to it comes out up to
+    5/255 different, against 0.6/255 if everything but the first layer is rounded (starry_night).
     Instance norm needs no care: runtimes sum its statistics in float32.
     """
+    to_half, to_float = _Cast(torch.float16), _Cast(torch.float32)
+    if isinstance(network, ContextEncoderPlus):
+        network.half()
+        network.encoder[0] = nn.Sequential(to_half, network.encoder[0])
+        network.to_correction = nn.Sequential(network.to_correction, to_float)  # type: ignore[assignment]
+        return network
     if not isinstance(network, TransformerNet):
-        raise ValueError(f"half takes a TransformerNet, got {type(network).__name__}.")
+        raise ValueError(
+            f"half takes a TransformerNet or a ContextEncoderPlus, got {type(network).__name__}."
+        )
     network.half()
     network.encoder[0].float()
-    network.encoder.insert(1, _Cast(torch.float16))
-    network.to_image.insert(1, _Cast(torch.float32))
+    network.encoder.insert(1, to_half)
+    network.to_image.insert(1, to_float)
     return network
 
 
@@ -161,10 +191,10 @@ def _without_noise() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _tidy(graph: Any) -> None:
+def _tidy(graph: Any, axes: dict[int, str]) -> None:
     """Name the axes; drop where in whose source every node came from, a tenth of the file."""
     for value in (*graph.input, *graph.output):
-        for axis, name in AXES.items():
+        for axis, name in axes.items():
             value.type.tensor_type.shape.dim[axis].dim_param = name
     graph.ClearField("value_info")  # inner shapes, by the former names
     for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):

@@ -8,14 +8,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from impasto.checkpoint import CheckpointError, Header, load_checkpoint
+from impasto.checkpoint import Header, load_checkpoint
 from impasto.images import split_alpha, split_picture, to_picture, to_tensor
 from impasto.inference.devices import choose_device, choose_dtype
 from impasto.inference.fused import FusedTransformer
+from impasto.inference.levels import check_image, require_task, to_floats, to_type
 from impasto.inference.statistics import Statistics
 from impasto.inference.tiling import (
     Canvas,
     Region,
+    cut,
     exact_statistics,
     paint_tiles,
     sample,
@@ -54,10 +56,7 @@ class Stylizer:
         precision: str = "auto",
         tile: str = "auto",
     ) -> None:
-        if header.task != TASK:
-            raise CheckpointError(
-                f"This checkpoint is for the task {header.task!r}, a Stylizer needs {TASK!r}."
-            )
+        require_task(header, TASK)
         if tile not in TILES:
             raise ValueError(f"tile must be one of {', '.join(TILES)}, got {tile!r}.")
         self.header = header
@@ -88,6 +87,7 @@ class Stylizer:
             ValueError: If ``device``, ``precision`` or ``tile`` is unknown or not to be had.
         """
         network, header = load_checkpoint(Path(path))
+        require_task(header, TASK)
         assert isinstance(network, TransformerNet)
         return cls(network, header, device, precision, tile)
 
@@ -118,7 +118,7 @@ class Stylizer:
         with torch.inference_mode():
             if isinstance(image, Image.Image):
                 return self._paint_picture(image, progress)
-            _check(image)
+            check_image(image)
             painted = self._paint_tensor(image if image.ndim == 4 else image[None], progress)
         # A copy made outside inference mode is a tensor like any other, free to be changed.
         return torch.empty_like(image, requires_grad=False).copy_(painted.view(image.shape))
@@ -145,15 +145,15 @@ class Stylizer:
     def _paint_tensor(self, images: Tensor, progress: Progress) -> Tensor:
         height, width = images.shape[-2:]
         if self._fits(height, width):
-            return _of_type(self.network(_floats(images, self.device)), images.dtype)
+            return to_type(self.network(to_floats(images, self.device)), images.dtype)
         painted = torch.empty_like(images)
         for image, target in zip(images.split(1), painted.split(1), strict=True):
 
             def read(region: Region, image: Tensor = image) -> Tensor:
-                return _floats(_cut(image, region), self.device)
+                return to_floats(cut(image, region), self.device)
 
             def write(region: Region, tile: Tensor, target: Tensor = target) -> None:
-                _cut(target, region).copy_(_of_type(tile, target.dtype))
+                cut(target, region).copy_(to_type(tile, target.dtype))
 
             self.paint_canvas(Canvas(height, width, read, write), progress)
         return painted
@@ -182,30 +182,3 @@ class Stylizer:
         for _ in paint_tiles(self.network, canvas, statistics, TILE_SIZE):
             num_done += 1
             progress(num_done / num_steps)
-
-
-def _floats(images: Tensor, device: torch.device) -> Tensor:
-    """RGB in [0, 1], float32."""
-    floats = images.to(device).to(torch.float32)
-    return floats if images.is_floating_point() else floats.div_(255)
-
-
-def _of_type(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Undo ``_floats``."""
-    return images.to(dtype) if dtype.is_floating_point else (images * 255).round_().to(dtype)
-
-
-def _cut(images: Tensor, region: Region) -> Tensor:
-    return images[..., region.top : region.bottom, region.left : region.right]
-
-
-def _check(image: Tensor) -> None:
-    if not isinstance(image, Tensor):
-        raise ValueError(f"A tensor or a PIL picture can be painted, got {type(image).__name__}.")
-    shape = tuple(image.shape)
-    if image.ndim not in (3, 4) or shape[-3] != 3 or image.numel() == 0:
-        raise ValueError(f"An image must be of shape (N, 3, H, W) or (3, H, W), got {shape}.")
-    if not (image.is_floating_point() or image.dtype == torch.uint8):
-        raise ValueError(
-            f"An image must hold floats in [0, 1], or levels as uint8, got {image.dtype}."
-        )

@@ -74,6 +74,11 @@ class Canvas:
         )
 
 
+def cut(images: Tensor, region: Region) -> Tensor:
+    """A region of ``(N, C, H, W)`` images, as a view."""
+    return images[..., region.top : region.bottom, region.left : region.right]
+
+
 def paint_tiles(
     network: FusedTransformer,
     canvas: Canvas,

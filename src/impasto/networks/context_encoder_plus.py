@@ -80,7 +80,8 @@ class ContextEncoderPlus(nn.Module):
 
         Returns:
             Photos in [0, 1] with the hole filled, of the same shape; bit for bit what they were
-            elsewhere.
+            elsewhere. While training the fill may go beyond: what is cut off has no gradient, and
+            where black is to be filled a network could lose all of it.
 
         Raises:
             ValueError: If the shapes do not fit.
@@ -89,7 +90,10 @@ class ContextEncoderPlus(nn.Module):
         missing = masks > 0.5
         inputs = torch.cat([photos.masked_fill(missing, 0), filled, missing.to(photos.dtype)], 1)
         correction = crop(self._correct(to_signed(inputs)), *photos.shape[-2:])
-        return torch.where(missing, (filled + correction).clamp(0, 1), photos)
+        corrected = filled + correction
+        if not self.training:
+            corrected = corrected.clamp(0, 1)
+        return torch.where(missing, corrected, photos)
 
     def _correct(self, inputs: Tensor) -> Tensor:
         """(N, 7, H, W) to (N, 3, H', W'), extended to what the strides take."""

@@ -1,0 +1,262 @@
+"""Fill holes in pictures of any size, by a network that knows small ones.
+
+Every group of holes gets a window with as much context as the network was trained on. A window that
+is too large is filled at half its size first, and so on down; at each size the network then paints
+anew what lies within ``REACH`` pixels of the known, where detail is to be continued. Deeper inside,
+where nobody can know the detail, the smaller copy's fill is enlarged smoothly.
+"""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise, product
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from impasto.inference.tiling import Region, cut
+
+Fill = Callable[[Tensor, Tensor], Tensor]
+"""Maps photos in [0, 1], ``(1, 3, H, W)``, and masks, ``(1, 1, H, W)``, to photos without holes."""
+
+# At once: 0.9 s on two cores in float32 at a width of 32, half of it in bfloat16, and 0.8 GB.
+DIRECT_PIXELS = 512 * 512
+LEAST_SIDE = 32  # pixels that a network computes of a shorter side
+CONTEXT = 96  # pixels around a hole, at least; else half its size: holes are the middle half then
+GRID_SIZE = 32  # cells of a picture's longer side, in which holes are grouped
+LEAST_CELL = 16  # pixels
+# Pixels. Networks that are trained for accuracy have little detail to give farther from the border.
+REACH = 32
+TILE_SIZE = 512  # pixels a side, to which REACH is added all around
+
+
+def fill_large(fill: Fill, photo: Tensor, missing: Tensor) -> Tensor:
+    """Fill a window, the inside of large holes at a smaller size.
+
+    Args:
+        fill: Fills what has at most ``DIRECT_PIXELS``.
+        photo: RGB in [0, 1], float32, shape ``(1, 3, H, W)``.
+        missing: True where a pixel is missing, shape ``(1, 1, H, W)``.
+
+    Returns:
+        The photo without holes, of the same shape.
+    """
+    height, width = photo.shape[-2:]
+    photo = photo.masked_fill(missing, 0)
+    if fits(height, width):
+        return fill(photo, missing.float())
+    share = detail_share(missing)
+    deep = missing & (share < 1)
+    guess = photo.clone()
+    for box in group_holes(deep):
+        window = window_around(box, height, width)
+        inside = _fill_coarsely(fill, cut(photo, window), cut(missing, window))
+        cut(guess, box).copy_(cut(inside, relative(box, window)))
+    guess = torch.where(deep, guess, photo)
+    detail = _fill_tiles(fill, guess, missing & (share > 0))
+    return torch.where(missing, torch.lerp(guess, detail, share), photo)
+
+
+def _fill_coarsely(fill: Fill, photo: Tensor, missing: Tensor) -> Tensor:
+    """Fill a window as a whole: at the size it has, or at half of it and enlarged."""
+    height, width = photo.shape[-2:]
+    if fits(height, width):
+        return fill(photo, missing.float())
+    coarse = fill_large(fill, *halve(photo, missing))
+    return F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+
+
+def fits(height: int, width: int) -> bool:
+    """Tell whether a photo of this size goes through a network as it is."""
+    return max(height, LEAST_SIDE) * max(width, LEAST_SIDE) <= DIRECT_PIXELS
+
+
+def detail_share(missing: Tensor) -> Tensor:
+    """Tell how much a pixel of a hole is to take from the full size.
+
+    It goes with the share of pixels that are known in a square around it: 1 in all of a stroke up
+    to 1.5 times ``REACH`` wide, and behind a straight border up to half of ``REACH``; from there it
+    falls evenly, to 0 at ``REACH``.
+
+    Args:
+        missing: True where a pixel is missing, shape ``(1, 1, H, W)``.
+
+    Returns:
+        Shares in [0, 1], float32, of the same shape.
+    """
+    known, area = (~missing).int(), torch.ones((), dtype=torch.int32, device=missing.device)
+    for dim in (2, 3):
+        size = known.shape[dim]
+        positions = torch.arange(size, device=known.device)
+        first, last = (positions - REACH).clamp_min(0), (positions + REACH + 1).clamp_max(size)
+        sums = F.pad(known.cumsum(dim, dtype=torch.int32), (1, 0) if dim == 3 else (0, 0, 1, 0))
+        known = sums.index_select(dim, last) - sums.index_select(dim, first)
+        area = area * (last - first).view((-1, 1) if dim == 2 else (1, -1))
+    return (4 * known / area).clamp_max(1)
+
+
+def halve(photo: Tensor, missing: Tensor) -> tuple[Tensor, Tensor]:
+    """Halve height and width; what is known is averaged without what is not.
+
+    Args:
+        photo: RGB, float32, shape ``(1, 3, H, W)``.
+        missing: True where a pixel is missing, shape ``(1, 1, H, W)``.
+
+    Returns:
+        Both at half the size, rounded up. A pixel is missing where all of it was.
+    """
+    size = tuple(-(-side // 2) for side in photo.shape[-2:])
+    known = F.interpolate((~missing).float(), size, mode="area")
+    seen = F.interpolate(photo.masked_fill(missing, 0), size, mode="area")
+    return seen / known.clamp_min(1e-6), known == 0
+
+
+def group_holes(missing: Tensor) -> list[Region]:
+    """Find rectangles that hold all holes and do not overlap: no hole is parted.
+
+    Holes whose windows together are smaller than apart share a rectangle.
+
+    Args:
+        missing: True where a pixel is missing, shape ``(1, 1, H, W)``.
+
+    Returns:
+        Rectangles, each as small as its holes allow; none where nothing is missing.
+    """
+    height, width = missing.shape[-2:]
+    cell = max(LEAST_CELL, math.ceil(max(height, width) / GRID_SIZE))
+    cells = F.max_pool2d(missing.float(), cell, ceil_mode=True)[0, 0]
+    boxes: list[Region] = []
+    for row, column in cells.nonzero().tolist():
+        top, left = row * cell, column * cell
+        box = Region(top, left, min(top + cell, height), min(left + cell, width))
+        while others := [other for other in boxes if _belong_together(box, other, height, width)]:
+            boxes = [other for other in boxes if other not in others]
+            for other in others:
+                box = _union(box, other)
+        boxes.append(box)
+    return [_tighten(box, missing) for box in boxes]
+
+
+def window_around(box: Region, height: int, width: int) -> Region:
+    """Extend a rectangle by the context its holes need, as far as the picture goes.
+
+    Args:
+        box: In a picture.
+        height: Of the picture, in pixels.
+        width: Of the picture, in pixels.
+    """
+    down, across = max(CONTEXT, box.height // 2), max(CONTEXT, box.width // 2)
+    return clipped(_extended(box, down, across), height, width)
+
+
+def square_around(box: Region, least: int) -> Region:
+    """A square in the middle half of which a rectangle lies; it may reach beyond the picture.
+
+    Args:
+        box: In a picture.
+        least: Pixels a side, a multiple of 4.
+    """
+    side = max(least, 4 * math.ceil(max(box.height, box.width) / 2))
+    top = box.top - (side - box.height) // 2
+    left = box.left - (side - box.width) // 2
+    return Region(top, left, top + side, left + side)
+
+
+def clipped(region: Region, height: int, width: int) -> Region:
+    """What of a region lies in a picture of ``height`` times ``width`` pixels."""
+    return Region(
+        max(0, region.top),
+        max(0, region.left),
+        min(height, region.bottom),
+        min(width, region.right),
+    )
+
+
+def relative(region: Region, window: Region) -> Region:
+    """A region as seen from the top left of a window."""
+    return Region(
+        region.top - window.top,
+        region.left - window.left,
+        region.bottom - window.top,
+        region.right - window.left,
+    )
+
+
+def _belong_together(one: Region, other: Region, height: int, width: int) -> bool:
+    touch = (
+        one.top <= other.bottom
+        and other.top <= one.bottom
+        and one.left <= other.right
+        and other.left <= one.right
+    )
+    if touch:
+        return True
+    areas = [
+        (window := window_around(box, height, width)).height * window.width
+        for box in (one, other, _union(one, other))
+    ]
+    return areas[2] <= areas[0] + areas[1]
+
+
+def _extended(box: Region, down: int, across: int) -> Region:
+    return Region(box.top - down, box.left - across, box.bottom + down, box.right + across)
+
+
+def _union(one: Region, other: Region) -> Region:
+    return Region(
+        min(one.top, other.top),
+        min(one.left, other.left),
+        max(one.bottom, other.bottom),
+        max(one.right, other.right),
+    )
+
+
+def _tighten(box: Region, missing: Tensor) -> Region:
+    inside = cut(missing, box)[0, 0]
+    rows, columns = inside.any(1).nonzero().flatten(), inside.any(0).nonzero().flatten()
+    return Region(
+        box.top + int(rows[0]),
+        box.left + int(columns[0]),
+        box.top + int(rows[-1]) + 1,
+        box.left + int(columns[-1]) + 1,
+    )
+
+
+def _fill_tiles(fill: Fill, photo: Tensor, missing: Tensor) -> Tensor:
+    """Fill at full size, in tiles that overlap and fade into each other; only the holes count.
+
+    A tile reaches so far that every missing pixel in its core has something known within it.
+    """
+    height, width = photo.shape[-2:]
+    around = _tighten(Region(0, 0, height, width), missing)
+    filled, total = torch.zeros_like(photo), torch.zeros_like(photo[:, :1])
+    rows, columns = _pieces(around.top, around.bottom), _pieces(around.left, around.right)
+    for (top, bottom), (left, right) in product(rows, columns):
+        core = Region(top, left, bottom, right)
+        if not cut(missing, core).any():
+            continue
+        tile = clipped(_extended(core, REACH, REACH), height, width)
+        down = _fading(tile.top, tile.bottom, top > around.top, bottom < around.bottom)
+        across = _fading(tile.left, tile.right, left > around.left, right < around.right)
+        weights = (down[:, None] * across).to(photo.device)
+        cut(filled, tile).add_(fill(cut(photo, tile), cut(missing, tile).float()) * weights)
+        cut(total, tile).add_(weights)
+    return filled / total.clamp_min(1e-6)
+
+
+def _pieces(start: int, stop: int) -> list[tuple[int, int]]:
+    """Cut a stretch into equal pieces of at most TILE_SIZE."""
+    count = -(-(stop - start) // TILE_SIZE)
+    bounds = [start + (stop - start) * index // count for index in range(count + 1)]
+    return list(pairwise(bounds))
+
+
+def _fading(start: int, stop: int, fades_in: bool, fades_out: bool) -> Tensor:
+    """Weights from start to stop: 1, but rising or falling evenly where tiles overlap."""
+    positions = torch.arange(stop - start) + 0.5
+    weights = torch.ones(stop - start)
+    if fades_in:
+        weights = (positions / (2 * REACH)).clamp_max(1)
+    if fades_out:
+        weights = weights * (positions.flip(0) / (2 * REACH)).clamp_max(1)
+    return weights

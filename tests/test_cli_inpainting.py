@@ -1,0 +1,283 @@
+"""infer.py with an inpainting checkpoint: masks are found, photos are filled, misuse is told."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from impasto import filling
+from impasto.checkpoint import Header, save_checkpoint
+from impasto.cli import main
+from impasto.manifest import MANIFEST_NAME
+from impasto.networks import ContextEncoderPlus, TransformerNet
+
+WIDTH, HEIGHT = 30, 20
+HOLE = (8, 5, 17, 12)  # left, top, right, bottom
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An own folder to work in, with checkpoints, a photo and a mask."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    header = Header("inpainting", "ContextEncoderPlus", {"width": 2})
+    save_checkpoint(Path("inpainting.safetensors"), ContextEncoderPlus(width=2), header)
+    draw("photo.png")
+    draw_mask("mask.png")
+    return tmp_path
+
+
+def draw(path: str, mode: str = "RGB") -> Image.Image:
+    levels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    picture = Image.fromarray(levels).convert(mode)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+    return picture
+
+
+def draw_mask(path: str, size: tuple[int, int] = (WIDTH, HEIGHT), light: int = 255) -> None:
+    mask = Image.new("L", (WIDTH, HEIGHT), 255 - light)
+    mask.paste(light, HOLE)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    mask.resize(size, Image.Resampling.NEAREST).save(path)
+
+
+def fill(*arguments: str) -> int:
+    return main(["ckpt=inpainting.safetensors", "device=cpu", "precision=fp32", *arguments])
+
+
+def changed(before: str, after: str) -> tuple[int, int, int, int] | None:
+    """The rectangle in which two pictures differ: left, top, right, bottom."""
+    with Image.open(before) as one, Image.open(after) as other:
+        levels = [np.asarray(picture.convert("RGB")).astype(int) for picture in (one, other)]
+    differs = Image.fromarray((np.abs(levels[0] - levels[1]).max(2) > 0).astype(np.uint8) * 255)
+    return differs.getbbox()
+
+
+def files_in(folder: str) -> list[str]:
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in Path(folder).rglob("*")
+        if path.is_file() and path.name != MANIFEST_NAME
+    )
+
+
+def test_hole_is_filled_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fill("input=photo.png", "mask=mask.png", "output=filled.png") == 0
+    assert changed("photo.png", "filled.png") == HOLE
+    expected = r"filled\.png: 1 filled, \d+ ms per picture \(cpu, float32\)\n"
+    captured = capsys.readouterr()
+    assert re.fullmatch(expected, captured.out)
+    assert captured.err == ""
+
+
+def test_filled_photo_is_png_beside_the_photo() -> None:
+    draw("album/photo.jpg")
+    assert fill("input=album/photo.jpg", "mask=mask.png") == 0
+    assert files_in("album") == ["photo.jpg", "photo_filled.png"]
+    assert changed("album/photo.jpg", "album/photo_filled.png") == HOLE
+
+
+def test_mask_is_resized_inverted_and_grown() -> None:
+    draw_mask("large.png", size=(2 * WIDTH, 2 * HEIGHT))
+    draw_mask("inverted.png", light=0)
+    for arguments in (["mask=large.png"], ["mask=inverted.png", "invert_mask=true"]):
+        assert fill("input=photo.png", "output=filled.png", *arguments) == 0
+        assert changed("photo.png", "filled.png") == HOLE
+    assert fill("input=photo.png", "output=filled.png", "mask=mask.png", "dilate=2") == 0
+    left, top, right, bottom = HOLE
+    assert changed("photo.png", "filled.png") == (left - 2, top - 2, right + 2, bottom + 2)
+
+
+def test_folder_takes_masks_of_the_same_names(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.jpg", "trip/b.png", "c.png"):
+        draw(f"photos/{name}")
+    for name in ("a.png", "trip/b.jpg"):
+        draw_mask(f"photos/masks/{name}")
+    assert fill("input=photos", "mask=photos/masks", "output=filled") == 1
+    assert files_in("filled") == ["a.png", "trip/b.png"]
+    assert changed("photos/a.jpg", "filled/a.png") == HOLE
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == [
+        "photos/c.png has no mask in photos/masks: one named c.png is needed.",
+        "1 of 3 pictures failed.",
+    ]
+    assert "filled: 2 filled" in captured.out
+
+
+def test_one_mask_serves_all_and_is_no_photo() -> None:
+    for name in ("a.png", "b.jpg", "mask.png"):
+        draw(f"photos/{name}")
+    draw_mask("photos/mask.png")
+    assert fill("input=photos", "mask=photos/mask.png", "output=filled") == 0
+    assert files_in("filled") == ["a.png", "b.png"]
+
+
+def test_format_can_be_kept() -> None:
+    draw("photos/a.jpg")
+    assert fill("input=photos", "mask=mask.png", "output=filled", "format=keep") == 0
+    assert files_in("filled") == ["a.jpg"]
+
+
+def test_several_masks_of_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.png", "b.bmp"):
+        draw(f"photos/{name}")
+        for suffix in (".png", ".jpg"):
+            draw_mask(f"masks/{Path(name).stem}{suffix}")
+    assert fill("input=photos", "mask=masks", "output=filled") == 1
+    assert files_in("filled") == ["a.png"]  # its mask has its suffix
+    assert "photos/b.bmp has several masks in masks" in capsys.readouterr().err
+
+
+def test_run_goes_on_and_notices_changed_masks(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        draw(f"photos/{name}.png")
+        draw_mask(f"masks/{name}.png")
+    arguments = ("input=photos", "mask=masks", "output=filled")
+    assert fill(*arguments) == fill(*arguments) == 0
+    assert "2 were there already" in capsys.readouterr().out
+    draw_mask("masks/a.png", size=(2 * WIDTH, 2 * HEIGHT))
+    assert fill(*arguments) == 0
+    assert re.search("1 filled, .*; 1 were there already", capsys.readouterr().out)
+    assert fill(*arguments, "dilate=1") == 0
+    assert "2 filled" in capsys.readouterr().out
+    lines = Path("filled", MANIFEST_NAME).read_text().splitlines()
+    assert json.loads(lines[-1])["recipe"]["dilate"] == 1
+
+
+def test_transparent_pixels_are_the_hole(capsys: pytest.CaptureFixture[str]) -> None:
+    picture = draw("photo.png")
+    alpha = Image.new("L", picture.size, 255)
+    alpha.paste(0, HOLE)
+    alpha.putpixel((0, 0), 200)
+    picture.putalpha(alpha)
+    picture.save("erased.png")
+    assert fill("input=erased.png", "output=filled.png") == 0
+    with Image.open("filled.png") as filled:
+        assert filled.mode == "RGB"
+    assert changed("photo.png", "filled.png") == HOLE
+    assert fill("input=photo.png", "output=again.png") == 1
+    assert "photo.png has no transparent pixels to fill: mask= is needed" in capsys.readouterr().err
+
+
+def test_opacity_is_kept_where_there_is_a_mask() -> None:
+    picture = draw("photo.png")
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    picture.save("sheer.png")
+    assert fill("input=sheer.png", "mask=mask.png", "output=filled.png") == 0
+    with Image.open("filled.png") as filled:
+        assert filled.getchannel("A").tobytes() == picture.getchannel("A").tobytes()
+    assert changed("sheer.png", "filled.png") == HOLE
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_grey_of_16_bits_is_kept(suffix: str) -> None:
+    levels = np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH), np.uint16)
+    Image.fromarray(levels).save(f"deep.{suffix}")
+    assert fill(f"input=deep.{suffix}", "mask=mask.png", f"output=filled.{suffix}") == 0
+    with Image.open(f"filled.{suffix}") as filled:
+        after = np.array(filled)
+    assert after.dtype == np.uint16
+    rows, columns = np.nonzero(after != levels)
+    assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == HOLE
+
+
+def test_what_would_lose_bits_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    deep = np.zeros((HEIGHT, WIDTH), np.uint16)
+    Image.fromarray(deep).save("deep.png")
+    assert fill("input=deep.png", "mask=mask.png", "output=filled.jpg") == 1
+    assert "filled.jpg cannot hold the 16 bits of its photo: .png and .tif" in (
+        capsys.readouterr().err
+    )
+    colour = np.zeros((HEIGHT, WIDTH, 3), np.uint16)
+    write_deep_colour(Path("colour.png"), colour)
+    assert fill("input=colour.png", "mask=mask.png", "output=filled.png") == 1
+    assert "colour.png has colours of 16 bits, of which 8 would be lost" in capsys.readouterr().err
+    assert not Path("filled.png").exists()
+
+
+def write_deep_colour(path: Path, levels: np.ndarray) -> None:
+    """A PNG of 16 bits per colour, which Pillow does not write."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+    height, width, _ = levels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def test_empty_mask_is_told_and_full_mask_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("L", (3, 3)).save("empty.png")
+    assert fill("input=photo.png", "mask=empty.png", "output=same.png") == 0
+    assert "Nothing is missing in photo.png by its mask" in capsys.readouterr().err
+    assert changed("photo.png", "same.png") is None
+    Image.new("L", (3, 3), 255).save("full.png")
+    assert fill("input=photo.png", "mask=full.png", "output=filled.png") == 1
+    assert "full.png leaves nothing known of photo.png" in capsys.readouterr().err
+
+
+def test_animations_and_huge_pictures_are_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [Image.new("RGB", (WIDTH, HEIGHT), colour) for colour in ("red", "blue")]
+    Path("photos").mkdir()
+    frames[0].save("photos/a.gif", save_all=True, append_images=frames[1:])
+    draw("photos/b.png")
+    Image.new("RGB", (100, 90)).save("photos/c.png")
+    Path("photos/film.mp4").touch()
+    monkeypatch.setattr(filling, "MIN_PIXELS", 5000)
+    assert fill("input=photos", "mask=mask.png", "output=filled") == 1
+    assert files_in("filled") == ["b.png"]
+    assert capsys.readouterr().err.splitlines() == [
+        "Only pictures are filled: the videos in photos stay as they are.",
+        "photos/a.gif is an animation, and only still pictures are filled.",
+        "photos/c.png has 9000 pixels, and up to 5000 are filled: make it smaller, or cut out the "
+        "part around the hole.",
+        "2 of 3 pictures failed.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mask=nowhere.png"], r"Nothing at mask=nowhere\.png: give a picture or a folder"),
+        (["mask=empty"], r"mask=empty holds no pictures"),
+        (["mask=mask.png", "dilate=-1"], r"dilate must be at least 0, got -1"),
+        (["mask=mask.png", "dilate=far"], r"dilate must be a whole number, got 'far'"),
+        (["mask=mask.png", "invert_mask=yeah"], r"invert_mask must be true or false, got 'yeah'"),
+        (["invert_mask=true"], r"invert_mask= goes with mask="),
+        (["mask=mask.png", "tile=exact"], r"tile= is for style networks"),
+        (["mask=mask.png", "input=film.mp4"], r"film\.mp4 is a video, and only pictures"),
+        (["mask=mask.png", "output=photo.png"], r"output=photo\.png is the input itself"),
+    ],
+)
+def test_wrong_arguments_are_explained_in_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    Path("empty").mkdir()
+    Path("film.mp4").touch()
+    assert fill("input=photo.png", *arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert re.search(message, captured.err)
+
+
+@pytest.mark.parametrize("argument", ["mask=mask.png", "dilate=3"])
+def test_style_checkpoints_take_no_masks(capsys: pytest.CaptureFixture[str], argument: str) -> None:
+    network = TransformerNet(width=4, num_blocks=1)
+    header = Header("stylization", "TransformerNet", {"width": 4, "num_blocks": 1}, ["Night"])
+    save_checkpoint(Path("night.safetensors"), network, header)
+    assert main(["ckpt=night.safetensors", "input=photo.png", argument]) == 2
+    expected = f"{argument.split('=')[0]}= is for filling holes, and ckpt=night.safetensors paints"
+    assert capsys.readouterr().err.startswith(expected)
