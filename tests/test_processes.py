@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def test_processes_share_the_positions_that_one_would_see(num_processes: int) ->
         list(PositionSampler(4, 2, lambda: 1, rank, num_processes)) for rank in range(num_processes)
     ]
     batches = [share[first : first + 2] for first in range(0, 6, 2) for share in shares]
-    assert sum(batches, []) == list(PositionSampler(4, 2 * num_processes, lambda: 1))
+    assert [*chain(*batches)] == list(PositionSampler(4, 2 * num_processes, lambda: 1))
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
