@@ -25,7 +25,9 @@ from fill_judging import LITE, MEASURES, FillJudge, load_loss_network
 from fill_summary import group, summarize
 from fill_tables import AGAINST, NOT_FILLED, tables
 from impasto import save_image
-from impasto.data.masks import FAMILIES, IRREGULAR, IrregularMasks, MaskFamily, centre
+from impasto.data.irregular import IrregularMasks
+from impasto.data.masks import FAMILIES, MaskFamily, centre
+from impasto.data.mix import IRREGULAR
 from impasto.files import write_atomically
 from impasto.images import image_grid
 from impasto.memory import keep_freed_memory

@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from impasto.data.masks import FAMILIES, IrregularMasks, MaskMix, centre, draw_mask
+from impasto.data.irregular import IrregularMasks
+from impasto.data.masks import FAMILIES, centre, draw_mask
+from impasto.data.mix import MaskMix
 from impasto.masks import dilate_mask, load_mask, missing_share, to_mask
 
 RANDOM = [name for name in FAMILIES if name != "centre"]
@@ -198,7 +200,8 @@ def test_a_mask_depends_on_seed_and_number_alone() -> None:
 
 DIGEST = """
 import hashlib
-from impasto.data.masks import FAMILIES, MaskMix, draw_mask
+from impasto.data.masks import FAMILIES, draw_mask
+from impasto.data.mix import MaskMix
 masks = [
     draw_mask(family, 48, 80, seed=5, number=number)
     for family in (*FAMILIES.values(), MaskMix())

@@ -7,19 +7,15 @@ package knows it. Nothing here depends on the process, the worker or what was dr
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
-
-from impasto.images import list_images
-from impasto.masks import load_mask
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +30,6 @@ BLOCK_AREAS = (0.12, 0.28)  # of the squares together; what overlaps brings it b
 NUM_BLOCKS = (2, 6)
 NOISE_CELL = 0.13  # of the shorter side: the authors' noise has a cell per 16.7 of 128 pixels
 MAX_TRIES = 100
-MAX_KEPT_SIDE = 512  # pixels of a mask file's shorter side that are kept
-MAX_DECODED_PIXELS = 50_000_000  # of a mask file: a worker holds some bytes of each
-NUM_KEPT = 1024  # mask files in memory, a bit per pixel: 32 MB of 512 x 512
 
 
 def draw_mask(family: MaskFamily, height: int, width: int, seed: int, number: int) -> Tensor:
@@ -74,7 +67,7 @@ def centre(
     Raises:
         ValueError: If the size is too small or ``overlap`` leaves nothing missing.
     """
-    _check_size(height, width)
+    check_size(height, width)
     if not 0 <= 2 * overlap < min(height, width) // 2:
         raise ValueError(
             f"overlap must be at least 0 and below a quarter of the shorter side, which has "
@@ -174,136 +167,16 @@ def strokes(height: int, width: int, rng: np.random.Generator, brush: Brush = ME
     return _first_within(AREAS, draw, height, width)
 
 
-class IrregularMasks:
-    """Mask files of a folder, turned and mirrored at random, white where the picture is missing.
-
-    The largest window with the proportions asked for is cut out at a random place and resized to
-    the nearest pixel. Windows with less than 5 % or more than 50 % missing are drawn again, and
-    files that cannot be read are passed over with a warning.
-
-    Args:
-        folder: Of picture files; subfolders count.
-        invert: Whether the files are white where the picture is known.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If it holds no pictures.
-    """
-
-    def __init__(self, folder: str | Path, invert: bool = False) -> None:
-        self.folder = folder
-        self.invert = invert
-        self.paths = list_images(folder)
-        self._unreadable: set[Path] = set()
-        if not self.paths:
-            raise ValueError(f"No masks in {folder}: a folder with picture files is needed.")
-
-    def __call__(self, height: int, width: int, rng: np.random.Generator) -> BoolArray:
-        """Draw a mask.
-
-        Raises:
-            ValueError: If the size is too small, or hardly a file can be used.
-        """
-        _check_size(height, width)
-        for _ in range(MAX_TRIES):
-            path = self.paths[rng.integers(len(self.paths))]
-            turns, place = rng.integers(0, 8), rng.random(2)
-            missing = self._read(path)
-            if missing is not None:
-                missing = _window(_turned(missing, int(turns)), height, width, place)
-                if _is_within(AREAS, missing):
-                    return missing
-        raise ValueError(
-            f"None of {MAX_TRIES} masks drawn from {self.folder} can be read and has from "
-            f"{AREAS[0]:.0%} to {AREAS[1]:.0%} missing: white must be what is missing."
-        )
-
-    def _read(self, path: Path) -> BoolArray | None:
-        if path in self._unreadable:
-            return None
-        try:
-            bits, height, width = _packed(path, self.invert)
-        except (FileNotFoundError, ValueError) as error:
-            self._unreadable.add(path)
-            log.warning("Passing over a mask: %s", error)
-            return None
-        return np.unpackbits(bits, count=height * width).reshape(height, width).astype(np.bool_)
-
-
-FAMILIES: dict[str, MaskFamily] = {
-    "centre": centre,
-    "block": blocks,
-    "region": regions,
-    "brush_thin": partial(strokes, brush=THIN),
-    "brush_medium": partial(strokes, brush=MEDIUM),
-    "brush_thick": partial(strokes, brush=THICK),
-}
-IRREGULAR = "irregular"  # the one family more that a folder of mask files gives
-
-DEFAULT_WEIGHTS = {
-    "centre": 0.2,
-    "block": 0.2,
-    "region": 0.15,
-    "brush_thin": 0.15,
-    "brush_medium": 0.15,
-    "brush_thick": 0.15,
-}
-
-
-class MaskMix:
-    """A family that draws from several others.
-
-    Args:
-        weights: By family, how often; they are divided by their sum. Keys are those of ``FAMILIES``
-            and ``irregular``.
-        folder: Of mask files, for ``irregular``.
-        overlap: Pixels around ``centre`` that stay visible, see there.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If a family is not known, a weight is negative, all are 0, or ``irregular`` has
-            no ``folder``.
-    """
-
-    def __init__(
-        self,
-        weights: Mapping[str, float] = DEFAULT_WEIGHTS,
-        folder: str | Path | None = None,
-        overlap: int = 0,
-    ) -> None:
-        known: dict[str, MaskFamily] = {**FAMILIES, "centre": partial(centre, overlap=overlap)}
-        if folder is not None:
-            known[IRREGULAR] = IrregularMasks(folder)
-        elif IRREGULAR in weights:
-            raise ValueError(f"Masks of the family {IRREGULAR} come from files: give a folder.")
-        if unknown := weights.keys() - known.keys():
-            raise ValueError(
-                f"Unknown families of masks, got {', '.join(sorted(unknown))}, "
-                f"allowed are {', '.join([*FAMILIES, IRREGULAR])}."
-            )
-        if not all(0 <= weight < math.inf for weight in weights.values()) or not any(
-            weights.values()
-        ):
-            raise ValueError(
-                f"Weights of masks must be at least 0 and not all 0, got {dict(weights)}."
-            )
-        self.families: list[MaskFamily] = [known[name] for name in weights]
-        self._bounds = np.cumsum([float(weight) for weight in weights.values()])
-
-    def __call__(self, height: int, width: int, rng: np.random.Generator) -> BoolArray:
-        """Choose a family, and draw from it."""
-        place = rng.random() * self._bounds[-1]
-        return self.families[np.searchsorted(self._bounds, place, side="right")](height, width, rng)
-
-
-def _check_size(height: int, width: int) -> None:
+def check_size(height: int, width: int) -> None:
+    """Refuse pictures that are too small for masks, with a ValueError."""
     if min(height, width) < MIN_SIDE:
         raise ValueError(
             f"Masks are drawn from {MIN_SIDE} pixels a side up, got {height} x {width}."
         )
 
 
-def _is_within(areas: tuple[float, float], missing: BoolArray) -> bool:
+def is_within(areas: tuple[float, float], missing: BoolArray) -> bool:
+    """Tell whether the share that is missing lies in a range."""
     share = float(np.count_nonzero(missing)) / missing.size
     return areas[0] <= share <= areas[1]
 
@@ -312,9 +185,9 @@ def _first_within(
     areas: tuple[float, float], draw: Callable[[], BoolArray], height: int, width: int
 ) -> BoolArray:
     """Draw until the area fits, which it soon does; the centre, which fits, keeps this finite."""
-    _check_size(height, width)
+    check_size(height, width)
     masks = (draw() for _ in range(MAX_TRIES))
-    return next((mask for mask in masks if _is_within(areas, mask)), centre(height, width))
+    return next((mask for mask in masks if is_within(areas, mask)), centre(height, width))
 
 
 def _stroke(
@@ -336,30 +209,11 @@ def _stroke(
             canvas.ellipse((left, top, left + diameter - 1, top + diameter - 1), fill=255)
 
 
-@lru_cache(NUM_KEPT)
-def _packed(path: Path, invert: bool) -> tuple[NDArray[np.uint8], int, int]:
-    """A mask file of at most MAX_KEPT_SIDE, a bit per pixel, and its height and width."""
-    mask = load_mask(path, invert=invert, max_pixels=MAX_DECODED_PIXELS)
-    missing = mask[0, 0].numpy() > 0
-    height, width = missing.shape
-    shrink = min(1, MAX_KEPT_SIDE / min(height, width))
-    height, width = round(height * shrink), round(width * shrink)
-    missing = _window(missing, height, width, np.zeros(2))
-    return np.packbits(missing), height, width
-
-
-def _turned(missing: BoolArray, turns: int) -> BoolArray:
-    """One of the eight ways to lay a picture down."""
-    missing = np.rot90(missing, turns % 4)
-    return missing.T if turns >= 4 else missing
-
-
-def _window(missing: BoolArray, height: int, width: int, place: NDArray[np.float64]) -> BoolArray:
-    """Cut out the largest window of these proportions and resize it to the nearest pixel."""
-    scale = min(missing.shape[0] / height, missing.shape[1] / width)
-    indices = []
-    for have, side, at in zip(missing.shape, (height, width), place, strict=True):
-        window = max(1, min(have, round(side * scale)))
-        start = int(at * (have - window + 1))
-        indices.append(start + (2 * np.arange(side) + 1) * window // (2 * side))
-    return missing[np.ix_(*indices)]
+FAMILIES: dict[str, MaskFamily] = {
+    "centre": centre,
+    "block": blocks,
+    "region": regions,
+    "brush_thin": partial(strokes, brush=THIN),
+    "brush_medium": partial(strokes, brush=MEDIUM),
+    "brush_thick": partial(strokes, brush=THICK),
+}

@@ -22,7 +22,7 @@ from impasto.data.batches import (
     ignore_interrupts,
 )
 from impasto.data.masked import Masked
-from impasto.data.masks import MaskMix
+from impasto.data.mix import MaskMix
 
 log = logging.getLogger(__name__)
 
