@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 
 import ablate
 import judging
-from impasto import Stylizer
+from impasto import Inpainter, Stylizer
 from impasto.cards import Painting, load_card
 from impasto.checkpoint import Header, save_checkpoint
 from impasto.images import open_picture
@@ -190,8 +190,13 @@ def test_networks_of_the_readme_paint() -> None:
     for name in set(
         re.findall(r"checkpoints/[\w]+\.safetensors", (ROOT / "README.md").read_text())
     ):
-        stylizer = Stylizer.load(ROOT / name, device="cpu")
-        assert stylizer(torch.rand(1, 3, 33, 20)).shape == (1, 3, 33, 20)
+        photo, mask = torch.rand(1, 3, 33, 20), torch.zeros(1, 1, 33, 20)
+        if Inpainter.takes(ROOT / name):
+            mask[..., 9:20, 9:15] = 1
+            result = Inpainter.load(ROOT / name, device="cpu")(photo, mask)
+        else:
+            result = Stylizer.load(ROOT / name, device="cpu")(photo)
+        assert result.shape == (1, 3, 33, 20)
 
 
 @pytest.fixture

@@ -64,7 +64,9 @@ def settle(cfg: DictConfig) -> None:
     Raises:
         ValueError: If a mandatory one is missing, or a number is out of range.
     """
-    missing = sorted(OmegaConf.missing_keys(cfg) - {"name"})  # which is another's, or written here
+    # But for the run's name, which may be that of a style that is missing.
+    given = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "name"])
+    missing = sorted(OmegaConf.missing_keys(given))
     if missing == ["style.name"] and cfg.style.image is None and cfg.style.card is None:
         raise ValueError(
             "No style: choose one, as in style=starry_night (configs/style/ has them all), or give "
