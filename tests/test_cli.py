@@ -149,7 +149,8 @@ def test_second_run_paints_only_what_is_missing(
 
 
 @pytest.mark.parametrize(
-    "change", ["quality=90", "precision=fp32", "tile=off", "ckpt=day.safetensors"]
+    "change",
+    ["quality=90", "precision=fp32", "tile=off", "colors=photo", "ckpt=day.safetensors"],
 )
 def test_second_run_that_paints_otherwise_paints_again(
     here: Path, capsys: pytest.CaptureFixture[str], change: str
@@ -243,6 +244,7 @@ def test_quality_is_passed_on(here: Path) -> None:
         ("smooth=nan", r"smooth must be from 0 to below 1, got nan"),
         ("smooth=much", r"smooth must be a number, got 'much'"),
         ("tile=small", r"tile must be one of auto, exact, off, got 'small'"),
+        ("colors=mine", r"colors must be one of painting, photo, matched, got 'mine'"),
         ("format=gif", r"format must be one of keep, png, jpg, webp, got 'gif'"),
         ("device=gpu", r"device must be one of auto, cpu, .*, got 'gpu'"),
         ("precision=int8", r"precision must be one of auto, fp32, bf16, fp16, got 'int8'"),

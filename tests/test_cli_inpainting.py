@@ -13,7 +13,7 @@ from impasto import filling
 from impasto.checkpoint import Header, save_checkpoint
 from impasto.cli import main
 from impasto.manifest import MANIFEST_NAME
-from impasto.networks import ContextEncoderPlus, TransformerNet
+from impasto.networks import ContextEncoderPlus
 
 WIDTH, HEIGHT = 30, 20
 HOLE = (8, 5, 17, 12)  # left, top, right, bottom
@@ -257,6 +257,7 @@ def test_animations_and_huge_pictures_are_refused(
         (["mask=mask.png", "invert_mask=yeah"], r"invert_mask must be true or false, got 'yeah'"),
         (["invert_mask=true"], r"invert_mask= goes with mask="),
         (["mask=mask.png", "tile=exact"], r"tile= is for style networks"),
+        (["mask=mask.png", "colors=photo"], r"colors= is for style networks, and ckpt=inpainting"),
         (["mask=mask.png", "input=film.mp4"], r"film\.mp4 is a video, and only pictures"),
         (["mask=mask.png", "output=photo.png"], r"output=photo\.png is the input itself"),
     ],
@@ -271,13 +272,3 @@ def test_wrong_arguments_are_explained_in_one_line(
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert re.search(message, captured.err)
-
-
-@pytest.mark.parametrize("argument", ["mask=mask.png", "dilate=3"])
-def test_style_checkpoints_take_no_masks(capsys: pytest.CaptureFixture[str], argument: str) -> None:
-    network = TransformerNet(width=4, num_blocks=1)
-    header = Header("stylization", "TransformerNet", {"width": 4, "num_blocks": 1}, ["Night"])
-    save_checkpoint(Path("night.safetensors"), network, header)
-    assert main(["ckpt=night.safetensors", "input=photo.png", argument]) == 2
-    expected = f"{argument.split('=')[0]}= is for filling holes, and ckpt=night.safetensors paints"
-    assert capsys.readouterr().err.startswith(expected)

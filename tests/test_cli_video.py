@@ -135,7 +135,8 @@ def test_options_are_passed_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(cli, "paint_video", paint_video)
     infer("input=clip.mp4", "codec=av1", "quality=7", "smooth=0.25", "max_pixels=1000")
-    assert given == {"codec": "av1", "quality": 7, "smooth": 0.25, "max_pixels": 1000}
+    expected = {"codec": "av1", "quality": 7, "smooth": 0.25, "max_pixels": 1000, "cover": None}
+    assert given == expected
 
 
 @pytest.mark.parametrize(
@@ -156,6 +157,30 @@ def test_wrong_arguments_are_explained_in_one_line(
     assert infer("input=clip.mp4", *arguments) == 2
     assert re.search(message, one_line(capsys))
     assert names_in(".") == ["clip.mp4", "night.safetensors"]
+
+
+def test_mask_is_one_for_all_frames(here: Path) -> None:
+    mask = Image.new("L", (64, 48))
+    mask.paste(255, (32, 0, 64, 48))
+    mask.save("mask.png")
+    options = ("mask=mask.png", "precision=fp32", "quality=100", "smooth=0.9")
+    assert infer("input=clip.mp4", "output=painted.mp4", *options) == 0
+    paintings = frames_of("painted.mp4")
+    assert len(paintings) == NUM_FRAMES
+    for photo, painting in zip(frames_of("clip.mp4"), paintings, strict=True):
+        off = np.abs((photo.astype(int) - painting) @ [0.3, 0.6, 0.1])
+        # Not closer than halved colour allows; and smoothing leaves no ghosts in the photo.
+        assert off[:, :12].mean() < 6
+        assert off[:, 20:].mean() > 20
+
+
+def test_mask_of_a_video_that_cannot_be_read_is_told(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mask.png").write_bytes(b"no picture")
+    assert infer("input=clip.mp4", "output=painted.mp4", "mask=mask.png") == 1
+    assert "mask.png cannot be read as a picture" in one_line(capsys)
+    assert names_in(".") == ["clip.mp4", "mask.png", "night.safetensors"]
 
 
 def test_missing_pyav_is_told_in_one_line(

@@ -58,6 +58,23 @@ def test_painting_is_that_of_the_picture_in_memory(
     assert sorted(path.name for path in Path().iterdir() if path.name.startswith(".")) == []
 
 
+@pytest.mark.parametrize("colors", ["photo", "matched"])
+def test_colours_are_those_of_the_picture_in_memory(
+    monkeypatch: pytest.MonkeyPatch, colors: str
+) -> None:
+    draw("photo.png")
+    assert infer("photo.png", "painted.png", f"colors={colors}") == 0
+    assert infer("photo.png", "plain.png") == 0
+    monkeypatch.setattr(huge, "MIN_PIXELS", 10**9)
+    assert infer("photo.png", "expected.png", f"colors={colors}") == 0
+    painted, plain, expected = (
+        np.asarray(Image.open(f"{name}.png")).astype(int)
+        for name in ("painted", "plain", "expected")
+    )
+    assert np.abs(painted - expected).max() <= 1
+    assert np.abs(painted - plain).mean() > 5
+
+
 def test_opacity_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     draw("photo.png", "RGBA")
     assert infer("photo.png", "painted.png") == 0

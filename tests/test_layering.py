@@ -49,7 +49,7 @@ OURS = {
     "animations": {"pictures"},
     "manifest": set(),
     "jobs": {"animations", "images", "inference"},
-    "filling": {"animations", "huge", "images", "manifest", "masks", "pictures"},
+    "filling": {"animations", "huge", "images", "inference", "manifest", "masks", "pictures"},
     "options": {"images", "inference", "jobs"},
     "huge": {"images", "inference", "pictures"},
     "painting": {"animations", "filling", "huge", "images", "inference", "jobs", "manifest"},

@@ -12,6 +12,7 @@ import impasto
 from impasto.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
 from impasto.images import to_picture, to_tensor
 from impasto.inference import Stylizer, devices
+from impasto.inference.palette import keep_chroma, match_colours
 from impasto.networks import TransformerNet
 
 HEADER = Header(
@@ -197,6 +198,61 @@ def test_checkpoint_of_another_task_is_refused() -> None:
 def test_missing_checkpoint_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="No checkpoint"):
         Stylizer.load(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.parametrize("colors", ["photo", "matched"])
+def test_colours_are_those_of_the_palette(checkpoint: Path, colors: str) -> None:
+    photos = torch.nn.functional.interpolate(torch.rand(2, 3, 5, 6), (20, 24), mode="bilinear")
+    stylizer = Stylizer.load(checkpoint, "cpu", "fp32", colors=colors)
+    painted = Stylizer.load(checkpoint, "cpu", "fp32")(photos)
+    recolour = {"photo": keep_chroma, "matched": match_colours}[colors]
+    result = stylizer(photos)
+    assert torch.allclose(result, recolour(photos, painted), atol=1e-6)
+    assert (result - painted).abs().mean() > 0.01
+    levels = stylizer((photos * 255).round().byte())
+    assert (levels / 255 - result).abs().mean() < 1 / 255
+    picture = stylizer(to_picture(photos[0]))
+    assert (to_tensor(picture) - result[0]).abs().mean() < 1 / 255
+
+
+def test_hidden_pixels_do_not_count_for_matched_colours(checkpoint: Path) -> None:
+    stylizer = Stylizer.load(checkpoint, "cpu", "fp32", colors="matched")
+    colours = torch.nn.functional.interpolate(torch.rand(1, 3, 5, 6), (40, 48), mode="bilinear")
+    seen = torch.zeros(1, 1, 40, 48)
+    seen[..., :24] = 1
+    painted = stylizer(to_picture(colours * 0.4 + 0.3, seen))
+    found = to_tensor(painted.convert("RGB"))[..., :24].mean((0, 2, 3))
+    assert torch.allclose(found, (colours * 0.4 + 0.3)[..., :24].mean((0, 2, 3)), atol=0.01)
+
+
+def test_unknown_colours_name_the_allowed(checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match="painting, photo, matched, got 'style'"):
+        Stylizer.load(checkpoint, colors="style")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.uint8])
+def test_mask_keeps_and_paints(stylizer: Stylizer, dtype: torch.dtype) -> None:
+    images = torch.rand(2, 3, 12, 16, dtype=torch.float64)
+    images = (images * 255).to(dtype) if dtype == torch.uint8 else images.to(dtype)
+    mask = torch.zeros(1, 12, 16)
+    mask[..., 8:] = 1
+    mixed = stylizer(images, mask=mask)
+    assert torch.equal(mixed[..., :8], images[..., :8])
+    assert torch.equal(mixed[..., 8:], stylizer(images)[..., 8:])
+    assert torch.equal(stylizer(images[0], mask=mask), mixed[0])
+
+
+def test_mask_of_a_picture_is_a_picture(stylizer: Stylizer) -> None:
+    picture = photo("RGBA")
+    mask = Image.new("RGB", (42, 26))
+    mixed = stylizer(picture, mask=mask)
+    assert mixed.tobytes() == picture.tobytes()
+    mask.paste("white", (0, 0, 42, 26))
+    assert stylizer(picture, mask=mask).tobytes() == stylizer(picture).tobytes()
+    with pytest.raises(ValueError, match="mask of a picture must be one, got Tensor"):
+        stylizer(picture, mask=torch.ones(1, 13, 21))
+    with pytest.raises(ValueError, match="must be a tensor, got Image"):
+        stylizer(torch.rand(3, 13, 21), mask=mask)
 
 
 @pytest.mark.gpu

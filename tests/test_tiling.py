@@ -156,3 +156,28 @@ def test_progress_grows_to_one(network: TransformerNet, tile: str) -> None:
 def test_unknown_way_to_tile_is_refused(network: TransformerNet) -> None:
     with pytest.raises(ValueError, match="tile must be one of auto, exact, off, got 'on'"):
         Stylizer(network, HEADER, tile="on")
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("colors", ["photo", "matched"])
+@pytest.mark.parametrize("kind", ["levels", "picture"])
+def test_colours_of_tiles_are_those_of_the_whole(
+    network: TransformerNet, colors: str, kind: str
+) -> None:
+    image = photo(70, 90)
+    given = (image * 255).byte() if kind == "levels" else to_picture(image)
+    whole = Stylizer(network, HEADER, "cpu", "fp32", "off", colors)(given)
+    shares: list[float] = []
+    tiled = Stylizer(network, HEADER, "cpu", "fp32", "exact", colors)(given, shares.append)
+    levels = [x if isinstance(x, Tensor) else to_tensor(x) * 255 for x in (whole, tiled)]
+    assert (levels[0].float() - levels[1].float()).abs().max() <= 1.01
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_samples_match_colours_nearly(network: TransformerNet) -> None:
+    image = photo(288, 288) / 2 + 0.25  # nothing leaves [0, 1]
+    painted = Stylizer(network, HEADER, "cpu", "fp32", "auto", "matched")(image)
+    assert torch.allclose(painted.mean((2, 3)), image.mean((2, 3)), atol=0.02)
+    assert torch.allclose(painted.std((2, 3)), image.std((2, 3)), rtol=0.1)

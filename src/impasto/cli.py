@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def main(argv: list[str]) -> int:
         options = parse_options(argv)
         painter = _load(options)
         job = _plan(options, painter)
-        masks = _masks(options, job) if isinstance(painter, Inpainter) else None
+        needs_masks = options.mask or isinstance(painter, Inpainter)
+        masks = _masks(options, job) if needs_masks else None
         recipe = _recipe(options, painter)
     except (ValueError, OSError, ImportError) as error:  # ImportError: videos need PyAV
         return _complain(str(error), MISUSED)
@@ -46,24 +48,24 @@ def main(argv: list[str]) -> int:
         return _complain("Stopped before anything was painted.", INTERRUPTED)
     if isinstance(job, VideoJob):
         assert not isinstance(painter, Inpainter)
-        return _paint_video(job, painter, options)
+        return _paint_video(job, painter, options, masks)
     return _paint_pictures(job, painter, options, recipe, masks)
 
 
 def _load(options: Options) -> Stylizer | Inpainter:
     """What the checkpoint is for; arguments that are for the other one are refused."""
     if Inpainter.takes(options.ckpt):
-        if options.tile != "auto":
-            raise ValueError(f"tile= is for style networks, and ckpt={options.ckpt} fills holes.")
+        for key, default in (("tile", "auto"), ("colors", "painting")):
+            if getattr(options, key) != default:
+                raise ValueError(
+                    f"{key}= is for style networks, and ckpt={options.ckpt} fills holes."
+                )
         return Inpainter.load(options.ckpt, options.device, options.precision)
-    stylizer = Stylizer.load(options.ckpt, options.device, options.precision, options.tile)
-    for key in ("mask", "invert_mask", "dilate"):
-        if getattr(options, key):
-            raise ValueError(
-                f"{key}= is for filling holes, and ckpt={options.ckpt} paints in a style: give an "
-                f"inpainting checkpoint, or leave {key}= out."
-            )
-    return stylizer
+    if options.dilate and not options.mask:
+        raise ValueError("dilate= goes with mask=, which is missing.")
+    return Stylizer.load(
+        options.ckpt, options.device, options.precision, options.tile, options.colors
+    )
 
 
 def _plan(options: Options, painter: Stylizer | Inpainter) -> Job | VideoJob:
@@ -76,7 +78,9 @@ def _plan(options: Options, painter: Stylizer | Inpainter) -> Job | VideoJob:
         return plan_video(options.input, options.output, style, options.codec)
     source = Path(options.input)
     if source.is_dir():
-        return plan_folder(source, options.output, style, options.format or "keep")
+        mask = Path(options.mask) if options.mask else None
+        suffix = options.format or ("png" if mask else "keep")  # PNG keeps what is not painted
+        return plan_folder(source, options.output, style, suffix, mask)
     return plan_picture(source, options.output, style)
 
 
@@ -90,9 +94,9 @@ def _plan_filling(options: Options) -> Job:
 
 
 def _masks(options: Options, job: Job | VideoJob) -> Masks:
-    assert isinstance(job, Job)
     mask = Path(options.mask) if options.mask else None
-    return Masks(mask, job.folder, options.invert_mask, options.dilate, options.max_pixels)
+    folder = job.folder if isinstance(job, Job) else None
+    return Masks(mask, folder, options.invert_mask, options.dilate, options.max_pixels)
 
 
 def _recipe(options: Options, painter: Stylizer | Inpainter) -> dict[str, Any]:
@@ -102,8 +106,12 @@ def _recipe(options: Options, painter: Stylizer | Inpainter) -> dict[str, Any]:
         "precision": options.precision,
         "quality": options.quality,
     }
+    if options.mask or isinstance(painter, Inpainter):  # the file is in the photo's stamp
+        recipe |= {"invert_mask": options.invert_mask, "dilate": options.dilate}
     if isinstance(painter, Inpainter):
-        return recipe | {"invert_mask": options.invert_mask, "dilate": options.dilate}
+        return recipe
+    if options.colors != "painting":  # or older records would count for nothing
+        recipe["colors"] = options.colors
     return recipe | {"tile": options.tile}
 
 
@@ -114,7 +122,8 @@ def _paint_pictures(
     recipe: dict[str, Any],
     masks: Masks | None,
 ) -> int:
-    if job.videos and masks:
+    verb = "filled" if isinstance(painter, Inpainter) else "painted"
+    if job.videos and isinstance(painter, Inpainter):
         _say(f"Only pictures are filled: the videos in {job.folder} stay as they are.")
     elif job.videos:
         _say(
@@ -139,16 +148,15 @@ def _paint_pictures(
         return _complain(
             f"Cannot write to {job.place}: {reason}. {_progress(job, options)}", FAILED
         )
-    sys.stdout.write(
-        one_line(_summary(job, _machine(painter), "filled" if masks else "painted")) + "\n"
-    )
+    sys.stdout.write(one_line(_summary(job, _machine(painter), verb)) + "\n")
     if job.num_failed:
         return _complain(f"{job.num_failed} of {len(job.targets)} pictures failed.", FAILED)
     return DONE
 
 
-def _paint_video(job: VideoJob, stylizer: Stylizer, options: Options) -> int:
+def _paint_video(job: VideoJob, stylizer: Stylizer, options: Options, masks: Masks | None) -> int:
     film = Film()
+    cover = partial(masks.coverage, Path(job.source)) if masks else None
     if is_camera(job.source):
         _say(f"Painting what {job.source} sees, until Ctrl-C.")
     try:
@@ -161,6 +169,7 @@ def _paint_video(job: VideoJob, stylizer: Stylizer, options: Options) -> int:
             quality=options.quality,
             smooth=options.smooth,
             max_pixels=options.max_pixels,
+            cover=cover,
         )
     except KeyboardInterrupt:
         return _complain(_what_is_kept(film), INTERRUPTED)

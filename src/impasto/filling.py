@@ -1,4 +1,4 @@
-"""Which hole is to be filled in which photo: mask files, or what a photo has transparent."""
+"""Which mask goes with which photo: files, or of a hole what a photo has transparent."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +10,7 @@ from torch import Tensor
 from impasto.animations import is_animation
 from impasto.huge import MIN_PIXELS
 from impasto.images import list_images, open_picture, split_picture
+from impasto.inference.coverage import to_coverage
 from impasto.manifest import file_stamp
 from impasto.masks import dilate_mask, load_mask, missing_share, to_mask
 from impasto.pictures import opened, write_encoded
@@ -19,14 +20,14 @@ DEEP_FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}  # those that ke
 
 @dataclass
 class Masks:
-    """Find and read what is missing in photos.
+    """Find and read what is missing in photos, or where they are to be painted.
 
     Args:
         source: A mask file for all photos, a folder of mask files that are named as the photos are,
             or ``None`` where the photos are transparent in the hole.
         photos: The folder of photos, where it is one.
-        invert: Whether mask files show what is known.
-        dilate: Pixels by which holes grow.
+        invert: Whether mask files show what is known, or is to stay.
+        dilate: Pixels by which what is light in them grows, at the size of the photo.
         max_pixels: Largest width times height opened.
 
     Raises:
@@ -86,6 +87,25 @@ class Masks:
                 f"invert_mask=true takes it the other way."
             )
         return picture, mask
+
+    def coverage(self, photo: Path, size: tuple[int, int]) -> Image.Image:
+        """Read how much of a photo is to be painted, pixel by pixel.
+
+        Args:
+            photo: A picture or a video.
+            size: Its width and height, in pixels.
+
+        Returns:
+            Of mode L, as ``to_coverage`` reads it.
+
+        Raises:
+            FileNotFoundError: If the mask is no longer there.
+            ValueError: If the photo has no mask or several, or it cannot be read.
+        """
+        file = self._file_of(photo)
+        assert file is not None  # the command asks for mask=
+        picture = open_picture(file, self.max_pixels)
+        return to_coverage(picture, size, self.invert, self.dilate)
 
     def _file_of(self, photo: Path) -> Path | None:
         if self.source is None or not self._files:

@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from impasto.images import DEFAULT_MAX_PIXELS, DEFAULT_QUALITY
 from impasto.inference.devices import DEVICES, PRECISIONS
+from impasto.inference.palette import COLORS
 from impasto.inference.stylizer import MAX_UNTILED_PIXELS
 from impasto.inference.video import CODECS, SAVED_VIDEO_SUFFIXES, is_camera
 from impasto.jobs import FORMATS
@@ -29,15 +30,21 @@ USAGE = f"""Paint a photo, a video or a folder of photos with a trained network,
   output      where to paint to; default: beside the input, named after it and the style, and from
               a camera here, named after the style
   format      of the pictures in a folder: {", ".join(FORMATS)}; default: keep, or png where it
-              must; png for filled photos, of which JPEG would change what is known as well
+              must; png with mask=, since JPEG would change what stays as well
   overwrite   true or false: paint again what the output folder already holds, whoever painted it;
               default: false, which paints only what is missing, and again what was painted from
-              another version of a photo, with another ckpt, quality, precision or tile
-  mask        of photos to fill (needed there, but for photos that are transparent in the hole): a
-              picture that is white where they are to be filled, or a folder of them with a mask of
-              the same name for every photo; it is resized to the photo
-  invert_mask true or false: the mask is white where the photo is known; default: false
-  dilate      pixels by which holes grow, as for shadows and soft edges; default: 0
+              another version of a photo or its mask, with another ckpt, quality, precision, tile,
+              colors or other options of masks
+  colors      whose colours a painting gets: {", ".join(COLORS)}; photo keeps the
+              photo's and paints its luminance only, matched moves the painting's to the photo's in
+              mean and spread; default: painting
+  mask        a picture that is white where photos are to be painted and black where they stay as
+              they are, grey in between, or where they are to be filled (needed there, but for
+              photos that are transparent in the hole); or a folder of them with a mask of the same
+              name for every photo; it is resized to the photo, and a video has one for all frames
+  invert_mask true or false: the mask is white where the photo stays; default: false
+  dilate      pixels by which what is white in masks grows, as for shadows of what is to be filled;
+              default: 0
   quality     of JPEG, WebP and videos, 1 to 100; default: {DEFAULT_QUALITY}
   codec       of videos ({", ".join(sorted(SAVED_VIDEO_SUFFIXES))}): {", ".join(CODECS)};
               default: auto, which is vp9 in .webm and h264 elsewhere
@@ -76,6 +83,7 @@ class Options:
     codec: str = "auto"
     smooth: float = 0.0
     tile: str = "auto"
+    colors: str = "painting"
     device: str = "auto"
     precision: str = "auto"
     max_pixels: int = DEFAULT_MAX_PIXELS
@@ -85,7 +93,8 @@ class Options:
 def parse_options(argv: list[str]) -> Options:
     """Read ``key=value`` arguments; values stay as they are typed, with no YAML in them.
 
-    What the network and the device allow, the stylizer checks: ``device``, ``precision``, ``tile``.
+    What the network and the device allow, the stylizer checks: ``device``, ``precision``, ``tile``
+    and ``colors``.
 
     Args:
         argv: Arguments such as ``input=photo.jpg``; of a key given twice, the last counts.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,8 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{8}")  # what write_atomically leaves where it is killed
 _LEFTOVER_SECONDS = 60  # unchanged for so long, it is nobody's
 _TILE_BAR = "{percentage:3.0f} % |{bar}| {elapsed}<{remaining}"  # of one large picture
-# A picture that is not huge; its file's stamp; its mask, where holes are to be filled.
-_Read = tuple[Image.Image | None, list[int], Tensor | None]
+# A picture that is not huge; its file's stamp; its mask, of a hole or of where to paint.
+_Read = tuple[Image.Image | None, list[int], Tensor | Image.Image | None]
 
 
 def paint(
@@ -69,7 +70,8 @@ def paint(
         max_pixels: Largest width times height opened; of animations, of all frames together.
         workers: Threads that read and save. As many pictures are held that wait to be painted, and
             as many that wait to be saved.
-        masks: Of what an ``Inpainter`` is to fill.
+        masks: Of what an ``Inpainter`` is to fill, or of where a ``Stylizer`` is to paint; then
+            huge pictures are held in memory too.
 
     Raises:
         OSError: If a painting cannot be written, as on a full disk.
@@ -162,8 +164,11 @@ class _Run:
         # Before it is read: what changes while it is, shows.
         if self.masks:
             stamp = self.masks.stamp(source)
-            picture, mask = self.masks.open(source)
-            return picture, stamp, mask
+            if isinstance(self.painter, Inpainter):
+                picture, hole = self.masks.open(source)
+                return picture, stamp, hole
+            picture = open_picture(source, self.max_pixels)
+            return picture, stamp, self.masks.coverage(source, picture.size)
         stamp = file_stamp(source)
         if is_huge(source, self.max_pixels):
             return None, stamp, None
@@ -184,21 +189,25 @@ class _Run:
                 return
             has_more = picture.info.get("has_more_frames", False)
             can_move = has_more and target.suffix.lower() in ANIMATED_SUFFIXES
-            if mask is not None:
+            if isinstance(mask, Tensor):
                 painted = self._fill(source, picture, mask)
             elif can_move and is_animation(source):
-                painted = map_frames(source, self._stylize, self.max_pixels)
+                painted = map_frames(source, partial(self._stylize, mask=mask), self.max_pixels)
             else:
-                painted = self._stylize(picture)
+                painted = self._stylize(picture, mask)
+            if isinstance(mask, Image.Image) and mask.getextrema() == (0, 0):
+                self._say(f"Nothing is painted in {source} by its mask: it is saved as it was.")
             saving = pool.submit(self._save, painted, source, stamp, target)
             self.saves.append((source, saving))
             if has_more and not isinstance(painted, Animation):
                 self._say(f"{source} has several frames, {target.name} only the first of them.")
 
-    def _stylize(self, picture: Image.Image) -> Image.Image:
+    def _stylize(self, picture: Image.Image, mask: Image.Image | None) -> Image.Image:
         assert not isinstance(self.painter, Inpainter)
         with self._timed() as progress:
-            return self.painter(picture, progress)
+            if mask is None:
+                return self.painter(picture, progress)
+            return self.painter(picture, progress, mask=mask)
 
     def _fill(self, source: Path, picture: Image.Image, mask: Tensor) -> Image.Image:
         assert isinstance(self.painter, Inpainter)

@@ -14,10 +14,14 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from impasto.images import DEFAULT_MAX_PIXELS, DEFAULT_QUALITY
+from impasto.inference.coverage import lay_on
 from impasto.inference.stylizer import Stylizer
 from impasto.inference.video.camera import is_camera
 from impasto.inference.video.codecs import choose_codec
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 
 NUM_AHEAD = 4  # frames that wait before and behind the network, at most
 T = TypeVar("T")
+Cover = Callable[[tuple[int, int]], Image.Image]  # by width and height, in pixels
 
 
 def paint_video(
@@ -42,6 +47,7 @@ def paint_video(
     quality: int = DEFAULT_QUALITY,
     smooth: float = 0.0,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    cover: Cover | None = None,
 ) -> None:
     """Paint a video, or what a camera sees until Ctrl-C.
 
@@ -68,6 +74,8 @@ def paint_video(
         quality: 1 to 100; of ProRes it chooses the profile.
         smooth: Against flicker, from 0 (off) to below 1; see ``Smoother``.
         max_pixels: Largest width times height of a frame; asked before anything is decoded.
+        cover: Gives a mask of one size for all frames: a picture of mode L, from 0 where they stay
+            as they are to 255 where they are painted.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -96,7 +104,10 @@ def paint_video(
         beside = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}")
         try:
             sink = Sink(beside, target, first, opened, film, codec=codec, quality=quality)
-            paint_frame = partial(_painted, stylizer=stylizer, smoother=smoother, film=film)
+            mask = _mask(cover, first) if cover else None
+            paint_frame = partial(
+                _painted, stylizer=stylizer, smoother=smoother, film=film, mask=mask
+            )
             _paint(chain(held, items), paint_frame, sink, opened.num_frames)
             _keep(beside, target, film)
             opened.note_early_end()
@@ -194,13 +205,25 @@ def _paint(
             raise
 
 
-def _painted(frame: Frame, stylizer: Stylizer, smoother: Smoother, film: Film) -> Frame:
+def _mask(cover: Cover, first: Frame) -> Tensor:
+    """Shares in [0, 1], float32, shape (1, 1, H, W)."""
+    height, width = first.pixels.shape[:2]
+    levels = torch.from_numpy(np.array(cover((width, height))))
+    return levels[None, None].float().div_(255)
+
+
+def _painted(
+    frame: Frame, stylizer: Stylizer, smoother: Smoother, film: Film, mask: Tensor | None
+) -> Frame:
     photo = torch.from_numpy(frame.pixels).permute(2, 0, 1)[None]
     start = time.perf_counter()
     painted = stylizer(photo)
     film.seconds += time.perf_counter() - start
     film.num_frames += 1
-    pixels = smoother(photo, painted)[0].permute(1, 2, 0)
+    painted = smoother(photo, painted)
+    if mask is not None:  # after smoothing, which would blur what moves in the photo
+        painted = lay_on(photo, painted, mask)
+    pixels = painted[0].permute(1, 2, 0)
     return replace(frame, pixels=pixels.contiguous().numpy())
 
 
