@@ -37,7 +37,8 @@ def main(cfg: DictConfig) -> None:
     if outcome.signal:
         print(f"Stopped. Go on: python train.py resume={run.folder}")
         sys.exit(128 + outcome.signal)
-    print(f"Paint with it: python infer.py ckpt={run.folder}/network.safetensors input=photo.jpg")
+    mask = "" if "style" in run.cfg else " mask=mask.png"
+    print(f"Try it: python infer.py ckpt={run.folder}/network.safetensors input=photo.jpg{mask}")
 
 
 if __name__ == "__main__":
