@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING
 from torch import Tensor
 from torch.nn import functional as F
 
 from easel import Interruption, Journal, Painting, work
+from impasto.arguments import parse_arguments
 from impasto.download import is_url
 from impasto.features import LOSS_NETWORKS, Features, find_features, mixed
 from impasto.images import open_picture, split_alpha
@@ -68,7 +68,6 @@ USAGE = f"""Paint one photo by optimisation: slow, but for any style, and nearer
 
 Ctrl-C keeps what was done; the same command goes on.
 """
-_KINDS = {int: "a whole number", float: "a number"}
 
 
 @dataclass
@@ -99,26 +98,7 @@ def parse_options(argv: list[str]) -> Options:
     Raises:
         ValueError: If a key is unknown or missing, or a value is not allowed.
     """
-    schema = OmegaConf.structured(Options)
-    for argument in argv:
-        key, equals, value = argument.partition("=")
-        if not equals:
-            raise ValueError(
-                f"Arguments look like key=value, such as content=a.jpg: got {argument!r}."
-            )
-        if key not in schema.keys():  # noqa: SIM118 - `in schema` is false for what is missing
-            raise ValueError(f"Unknown key {key!r}: known are {', '.join(schema)}.")
-        if not value:
-            raise ValueError(f"Nothing follows {key}=: give a value, or leave it out.")
-        try:
-            schema[key] = value.replace("${", r"\${")  # a file name, no interpolation
-        except OmegaConfBaseException:
-            kind = _KINDS.get(Options.__annotations__[key], "text")
-            raise ValueError(f"{key} must be {kind}, got {value!r}.") from None
-    for key in ("content", "style"):
-        if OmegaConf.is_missing(schema, key):
-            raise ValueError(f"{key}= is missing; optimize.py needs content=... and style=...")
-    options = Options(**{str(key): schema[key] for key in schema})
+    options = parse_arguments(Options, argv, "optimize.py")
     _check(options)
     return options
 

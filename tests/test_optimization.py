@@ -242,7 +242,7 @@ def test_several_styles_need_their_weights(text: str) -> None:
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("nonsense", "look like key=value, such as content=a.jpg: got 'nonsense'"),
+        ("nonsense", "look like key=value, such as style=...: got 'nonsense'"),
         ("ckpt=a", "Unknown key 'ckpt': known are content, style"),
         ("steps=many", "steps must be a whole number, got 'many'"),
         ("tv_weight=much", "tv_weight must be a number, got 'much'"),

@@ -4,9 +4,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING
 
+from impasto.arguments import parse_arguments
 from impasto.images import DEFAULT_MAX_PIXELS, DEFAULT_QUALITY
 from impasto.inference.devices import DEVICES, PRECISIONS
 from impasto.inference.palette import COLORS
@@ -60,11 +60,6 @@ USAGE = f"""Paint a photo, a video or a folder of photos with a trained network,
   workers     threads that read and save pictures while one paints; default: {DEFAULT_WORKERS}
               (as many as there are cores, up to 4)
 """
-_KINDS = {
-    "overwrite": "true or false",
-    "invert_mask": "true or false",
-    "smooth": "a number",
-}  # others: a whole number
 
 
 @dataclass
@@ -103,26 +98,7 @@ def parse_options(argv: list[str]) -> Options:
         FileNotFoundError: If there is no such input.
         ValueError: If a key is unknown or missing, or a value is not allowed.
     """
-    schema = OmegaConf.structured(Options)
-    for argument in argv:
-        key, equals, value = argument.partition("=")
-        if not equals:
-            raise ValueError(
-                f"Arguments look like key=value, such as input=a.jpg: got {argument!r}."
-            )
-        if key not in schema.keys():  # noqa: SIM118 - `in schema` is false for what is missing
-            raise ValueError(f"Unknown key {key!r}: known are {', '.join(schema)}.")
-        if not value:
-            raise ValueError(f"Nothing follows {key}=: give a value, or leave it out.")
-        try:
-            schema[key] = value.replace("${", r"\${")  # a file name, no interpolation
-        except OmegaConfBaseException:
-            kind = _KINDS.get(key, "a whole number")
-            raise ValueError(f"{key} must be {kind}, got {value!r}.") from None
-    for key in ("ckpt", "input"):
-        if OmegaConf.is_missing(schema, key):
-            raise ValueError(f"{key}= is missing; infer.py needs ckpt=... and input=...")
-    options = Options(**{str(key): schema[key] for key in schema})
+    options = parse_arguments(Options, argv, "infer.py")
     options.ckpt, options.input = (str(Path(p).expanduser()) for p in (options.ckpt, options.input))
     if options.mask:
         options.mask = str(Path(options.mask).expanduser())
