@@ -15,6 +15,7 @@ from impasto.networks import (
     ChannelwiseContextEncoder,
     ContextEncoder,
     ContextEncoderPlus,
+    MultiTransformerNet,
     TransformerNet,
 )
 
@@ -23,7 +24,13 @@ MAX_BYTES = 1 << 30  # 1 GiB: the largest network here is a quarter of it
 MAX_SIZE = 4096  # of any argument of a network: a width, a number of blocks
 NETWORKS: dict[str, type[nn.Module]] = {
     network.__name__: network
-    for network in (TransformerNet, ContextEncoder, ChannelwiseContextEncoder, ContextEncoderPlus)
+    for network in (
+        TransformerNet,
+        MultiTransformerNet,
+        ContextEncoder,
+        ChannelwiseContextEncoder,
+        ContextEncoderPlus,
+    )
 }
 
 

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from impasto.checkpoint import NETWORKS, Header, load_checkpoint
-from impasto.losses import FillingLoss, PerceptualLoss
+from impasto.images import image_grid, resize_short_side
+from impasto.losses import FillingLoss, PerceptualLoss, StyleTargets
+from impasto.networks import MultiTransformerNet
 from impasto.settings import RESUME_FILE, STYLE_FILE
-from impasto.styles import Style, find_style
+from impasto.styles import Style, find_cards, find_style, stack_targets
 from impasto.tasks import Inpainting, Stylization
 
 LICENCE = "MIT. Trained on features of VGG (Simonyan & Zisserman, Oxford VGG, CC BY 4.0)."
@@ -63,19 +65,66 @@ def _stylization(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> R
     style = find_style(
         network, style_layers, cfg.loss.num_levels, str(cfg.style.name), image, card, cfg.style.size
     )
-    loss = PerceptualLoss(
-        network.compute_in(dtype),
-        style.targets,
-        _weights(cfg.loss.content_layers),
-        style_layers,
-        content_weight=cfg.loss.content_weight,
-        style_weight=cfg.style.strength,
-        tv_weight=cfg.loss.tv_weight,
-        lattice_weight=cfg.loss.lattice_weight,
-        random_views=cfg.loss.random_views,
-    )
+    loss = _perceptual_loss(cfg, network.compute_in(dtype), style.targets)
     header = _header(cfg, "stylization", [str(cfg.style.name)])
     return Recipe(_task(cfg, resumed, loss), header, style)
+
+
+def _multi_stylization(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Recipe:
+    """With ``init``, either all of its styles go on, or it stays as it is and learns new ones."""
+    loss_network = _loss_network(cfg)
+    cards, sizes = find_cards(list(cfg.style.names)), list(cfg.style.sizes)
+    targets = stack_targets(
+        loss_network, cards, sizes, _weights(cfg.loss.style_layers), cfg.loss.num_levels
+    )
+    loss = _perceptual_loss(cfg, loss_network.compute_in(dtype), targets)
+    names = [card.name for card in cards]
+    network, styles = _multi_network(cfg, names)
+    task = instantiate(
+        cfg.task,
+        network=network,
+        loss=loss,
+        rows=[styles.index(name) for name in names],
+        stroke_sizes=sizes,
+        _convert_="all",
+    )
+    header = _header(cfg, "stylization", styles)
+    header.arguments.update(num_styles=len(styles), strokes=list(network.strokes))
+    previews = torch.cat([_thumbnail(card.preview_image()) for card in cards])
+    picture = image_grid([previews], columns=4)[None]
+    return Recipe(task, header, Style(targets, picture, None))
+
+
+def _multi_network(cfg: DictConfig, names: list[str]) -> tuple[MultiTransformerNet, list[str]]:
+    """The network to train, and the names of all the styles it has."""
+    sizes = list(cfg.style.sizes)
+    knobs = {"num_styles": len(names), "strokes": [min(sizes), max(sizes)]}
+    network = instantiate(cfg.model, **knobs, _convert_="all")
+    if cfg.init is None:
+        return network, names
+    trained, header = load_checkpoint(Path(cfg.init))
+    new = [name for name in names if name not in header.styles]
+    if len(names) != len(new or header.styles):
+        raise ValueError(
+            f"init={cfg.init} has the styles {', '.join(header.styles)}: style.names must be all "
+            f"of them, to go on, or new ones alone, to add these; got {', '.join(names)}."
+        )
+    wanted = {**_header(cfg, "", []).arguments, **knobs, "num_styles": len(header.styles)}
+    if not isinstance(trained, MultiTransformerNet) or header.arguments != wanted:
+        raise _misfit(cfg.init, trained)
+    trained.requires_grad_(True).train()
+    return (
+        (trained.with_new_styles(len(new)), header.styles + new)
+        if new
+        else (trained, header.styles)
+    )
+
+
+def _thumbnail(picture: Tensor) -> Tensor:
+    """The middle of a picture, 128 pixels a side."""
+    picture = resize_short_side(picture, 128)
+    left, top = (picture.shape[-1] - 128) // 2, (picture.shape[-2] - 128) // 2
+    return picture[..., top : top + 128, left : left + 128]
 
 
 def _inpainting(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Recipe:
@@ -92,6 +141,7 @@ def _inpainting(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Re
 
 _BUILDERS: dict[str, Callable[[DictConfig, Path | None, torch.dtype], Recipe]] = {
     "Stylization": _stylization,
+    "MultiStylization": _multi_stylization,
     "Inpainting": _inpainting,
 }
 
@@ -115,10 +165,28 @@ def _start_from(network: nn.Module, path: Path) -> None:
     try:
         network.load_state_dict(trained.state_dict())
     except RuntimeError:
-        raise ValueError(
-            f"init={path} holds another network than model= asks for: a {type(trained).__name__}, "
-            f"which is of another kind or of other sizes."
-        ) from None
+        raise _misfit(path, trained) from None
+
+
+def _misfit(path: Path | str, trained: nn.Module) -> ValueError:
+    return ValueError(
+        f"init={path} holds another network than model= asks for: a {type(trained).__name__}, "
+        f"which is of another kind or of other sizes."
+    )
+
+
+def _perceptual_loss(cfg: DictConfig, network: nn.Module, targets: StyleTargets) -> PerceptualLoss:
+    return PerceptualLoss(
+        network,
+        targets,
+        _weights(cfg.loss.content_layers),
+        _weights(cfg.loss.style_layers),
+        content_weight=cfg.loss.content_weight,
+        style_weight=cfg.style.strength,
+        tv_weight=cfg.loss.tv_weight,
+        lattice_weight=cfg.loss.lattice_weight,
+        random_views=cfg.loss.random_views,
+    )
 
 
 def _weights(layers: DictConfig) -> dict[str, float]:

@@ -79,6 +79,10 @@ def settle(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if value is not None and value not in NOT_PATHS and not is_url(value):
             OmegaConf.update(cfg, key, str(Path(str(value)).expanduser().absolute()))
+    names = OmegaConf.select(cfg, "style.names") or []
+    for index, name in enumerate(names):
+        if str(name).endswith(".safetensors"):
+            cfg.style.names[index] = str(Path(name).expanduser().absolute())
     repository = OmegaConf.select(cfg, "data.repository")
     if repository is not None and Path(repository).is_dir():  # else a name on the hub
         cfg.data.repository = str(Path(repository).absolute())

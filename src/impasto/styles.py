@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from impasto.cards import Painting, StyleCard, encode_preview, load_card, rounded
@@ -11,6 +12,8 @@ from impasto.download import downloaded, is_url
 from impasto.images import load_image, resize_short_side
 from impasto.loss_networks import Lite
 from impasto.losses import StyleTargets, style_targets
+
+CARDS = Path(__file__).parent / "assets" / "styles"
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,69 @@ def find_style(
             f"the picture itself{page}: style.image=PATH."
         )
     return Style(read.targets_for(network, size, layers, num_levels), read.preview_image(), read)
+
+
+def find_cards(names: Sequence[str]) -> list[StyleCard]:
+    """Read the style cards of many styles.
+
+    Args:
+        names: Of styles of the package, or paths of other cards, ending in ``.safetensors``.
+
+    Raises:
+        FileNotFoundError: If a path leads nowhere.
+        ValueError: If there is no name, a style is unknown, comes twice, or is no style card.
+    """
+    paths = [Path(name) if name.endswith(".safetensors") else _card_path(name) for name in names]
+    cards = [load_card(path) for path in paths]
+    found = [card.name for card in cards]
+    if not found or len(set(found)) < len(found):
+        raise ValueError(
+            f"style.names must be styles, each once, got {', '.join(found) or 'none'}."
+        )
+    return cards
+
+
+def stack_targets(
+    network: nn.Module,
+    cards: Sequence[StyleCard],
+    sizes: Sequence[int],
+    layers: Iterable[str],
+    num_levels: int,
+) -> StyleTargets:
+    """Put the targets of all styles in all sizes into one, the sizes of a style side by side.
+
+    Args:
+        network: The lite loss network, in float32: cards serve no other.
+        cards: Of P styles.
+        sizes: Of strokes, Q of them, in pixels.
+        layers: Style layers.
+        num_levels: Pyramid levels.
+
+    Returns:
+        By level, then by layer, matrices of shape ``(P * Q, C, C)``.
+
+    Raises:
+        ValueError: If a card does not have what is asked for, or ``network`` is another one.
+    """
+    if not isinstance(network, Lite):
+        raise ValueError("Style cards serve loss_network=lite alone, and so does johnson_multi.")
+    layers = list(layers)
+    targets = [card.targets_for(network, s, layers, num_levels) for card in cards for s in sizes]
+    return [
+        {layer: torch.stack([levels[level][layer] for levels in targets]) for layer in layers}
+        for level in range(num_levels)
+    ]
+
+
+def _card_path(name: str) -> Path:
+    path = CARDS / f"{name}.safetensors"
+    if not path.is_file():
+        known = ", ".join(sorted(card.stem for card in CARDS.glob("*.safetensors")))
+        raise ValueError(
+            f"No style {name!r}: there are {known}; or give the path of a style card, which "
+            f"scripts/make_style_card.py makes of any picture."
+        )
+    return path
 
 
 def make_card(

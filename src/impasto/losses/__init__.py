@@ -9,7 +9,7 @@ from impasto.losses.adversarial import (
 )
 from impasto.losses.content import content_distance
 from impasto.losses.filling import FillingLoss
-from impasto.losses.gram import gram_matrix, style_distance
+from impasto.losses.gram import gram_matrix, style_distance, style_distances
 from impasto.losses.lattice import lattice
 from impasto.losses.perceptual import PerceptualLoss, StyleTargets, style_targets
 from impasto.losses.reconstruction import (
@@ -39,6 +39,7 @@ __all__ = [
     "lattice",
     "masked_mean",
     "style_distance",
+    "style_distances",
     "style_targets",
     "total_variation",
 ]

@@ -79,5 +79,18 @@ def style_distance(gram: Tensor, target: Tensor) -> Tensor:
     Source:
         Johnson et al. 2016, eq. 4, divided by the target's squared Frobenius norm.
     """
-    energy = target.square().sum().clamp_min(torch.finfo(torch.float32).tiny)
-    return (gram - target).square().sum(dim=(1, 2)).mean() / energy
+    return style_distances(gram, target).mean()
+
+
+def style_distances(grams: Tensor, targets: Tensor) -> Tensor:
+    """The same image by image, each of which may have a painting of its own.
+
+    Args:
+        grams: Matrices of the images, shape ``(N, C, C)``.
+        targets: Those of the paintings, likewise, or ``(C, C)`` of one for all.
+
+    Returns:
+        Shape ``(N,)``.
+    """
+    energies = targets.square().sum((-2, -1)).clamp_min(torch.finfo(torch.float32).tiny)
+    return (grams - targets).square().sum((1, 2)) / energies

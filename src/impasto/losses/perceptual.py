@@ -7,13 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from impasto.losses.content import content_distance
-from impasto.losses.gram import gram_matrix, style_distance
+from impasto.losses.gram import gram_matrix, style_distances
 from impasto.losses.lattice import lattice
 from impasto.losses.total_variation import total_variation
 from impasto.losses.views import random_view
 from impasto.losses.weights import checked_weight, normalized
 
-StyleTargets = list[dict[str, Tensor]]  # by pyramid level, then by layer: (C, C) Gram matrices
+# By pyramid level, then by layer: Gram matrices of shape (C, C), or (P, C, C) of P paintings.
+StyleTargets = list[dict[str, Tensor]]
 
 
 class PerceptualLoss(nn.Module):
@@ -76,12 +77,21 @@ class PerceptualLoss(nn.Module):
                     )
                 self.register_buffer(_buffer(level, layer), grams[layer].float(), persistent=False)
 
-    def forward(self, painted: Tensor, photos: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self,
+        painted: Tensor,
+        photos: Tensor,
+        paintings: Tensor | None = None,
+        strengths: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """Compare paintings with their photos and the style.
 
         Args:
             painted: RGB in [0, 1], shape ``(N, 3, H, W)``.
             photos: What was painted, same shape and range.
+            paintings: Of P paintings, the number of the one that each photo is to look like,
+                shape ``(N,)``; ``None`` where there is but one.
+            strengths: How much style counts, photo by photo, shape ``(N,)``; 1 by default.
 
         Returns:
             Float32 scalars ``content``, ``style``, ``tv``, ``lattice``, and their weighted sum
@@ -94,7 +104,7 @@ class PerceptualLoss(nn.Module):
             content = (content + self._content(painted_view, photos_view)) / 2
         parts = {
             "content": content,
-            "style": self._style(painted, features),
+            "style": self._style(painted, features, paintings, strengths),
             "tv": total_variation(painted),
             "lattice": lattice(painted),
         }
@@ -120,21 +130,25 @@ class PerceptualLoss(nn.Module):
             ]
         ).sum()
 
-    def _style(self, painted: Tensor, features: dict[str, Tensor]) -> Tensor:
+    def _style(
+        self,
+        painted: Tensor,
+        features: dict[str, Tensor],
+        paintings: Tensor | None,
+        strengths: Tensor | None,
+    ) -> Tensor:
         """Mean over pyramid levels of the weighted style distances; level 0 is already computed."""
         distances = []
         for level in range(self.num_levels):
             if level > 0:
                 painted = halve(painted)
                 features = self.network(painted, self.style_layers)
-            distances += [
-                weight
-                * style_distance(
-                    gram_matrix(features[layer]), self.get_buffer(_buffer(level, layer))
-                )
-                for layer, weight in self.style_layers.items()
-            ]
-        return torch.stack(distances).sum() / self.num_levels
+            for layer, weight in self.style_layers.items():
+                targets = self.get_buffer(_buffer(level, layer))
+                targets = targets if paintings is None else targets[paintings]
+                distances.append(weight * style_distances(gram_matrix(features[layer]), targets))
+        by_photo = torch.stack(distances).sum(0) / self.num_levels
+        return (by_photo if strengths is None else strengths * by_photo).mean()
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from impasto.networks.context_encoder import (
 from impasto.networks.context_encoder_plus import ContextEncoderPlus
 from impasto.networks.discriminator import ContextDiscriminator, PatchDiscriminator
 from impasto.networks.layers import channels_last
+from impasto.networks.multi_transformer import MultiTransformerNet
 from impasto.networks.prefill import prefill
 from impasto.networks.transformer import TransformerNet
 
@@ -17,6 +18,7 @@ __all__ = [
     "ContextDiscriminator",
     "ContextEncoder",
     "ContextEncoderPlus",
+    "MultiTransformerNet",
     "PatchDiscriminator",
     "TransformerNet",
     "channels_last",

@@ -11,7 +11,9 @@ from torch.nn import functional as F
 class InstanceNorm(nn.InstanceNorm2d):
     """Normalise every channel of every image by its own mean and variance, then scale and shift.
 
-    No running statistics: training and inference compute the same thing.
+    No running statistics: training and inference compute the same thing. Scale and shift have one
+    value per channel, shape ``(C,)``, or one of every image's own, ``(N, C)``: then it is the
+    conditional instance norm of Dumoulin et al. 2017, https://arxiv.org/abs/1610.07629.
 
     Source:
         Ulyanov et al. 2016, https://arxiv.org/abs/1607.08022
@@ -23,8 +25,14 @@ class InstanceNorm(nn.InstanceNorm2d):
     def forward(self, features: Tensor) -> Tensor:
         """Normalise ``(N, C, H, W)`` features; a single position (1x1) becomes the shift itself."""
         if features.device.type == "cpu" and features.dtype == torch.bfloat16:
-            return _ChannelsLastNorm.apply(features, self.weight, self.bias, self.eps)
-        return F.instance_norm(features, weight=self.weight, bias=self.bias, eps=self.eps)
+            scale, shift = (_per_image(values) for values in (self.weight, self.bias))
+            return _ChannelsLastNorm.apply(features, scale, shift, self.eps)
+        if self.weight.ndim == 1:
+            return F.instance_norm(features, weight=self.weight, bias=self.bias, eps=self.eps)
+        scale, shift = (
+            values.to(features.dtype)[..., None, None] for values in (self.weight, self.bias)
+        )
+        return F.instance_norm(features, eps=self.eps) * scale + shift
 
 
 class _ChannelsLastNorm(torch.autograd.Function):
@@ -36,7 +44,7 @@ class _ChannelsLastNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        """(N, C, H, W) features, in their own precision."""
+        """(N, C, H, W) features, in their own precision; weight and bias (N, 1, C) or (1, 1, C)."""
         rows = _rows(features)
         mean = rows.mean(1, keepdim=True)
         variance = (rows.square().mean(1, keepdim=True) - mean.square()).clamp_min(0)
@@ -47,8 +55,8 @@ class _ChannelsLastNorm(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        """Gradients of the features, (N, C, H, W), of weight and bias, (C,)."""
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of the features, of weight and of bias, each of their shape."""
         features, mean, rate, weight = ctx.saved_tensors
         rows, outer = _rows(features), _rows(gradient)
         total = outer.sum(1, keepdim=True)
@@ -58,7 +66,13 @@ class _ChannelsLastNorm(torch.autograd.Function):
         slope = -scale * rate * with_normalized
         offset = -scale * total - slope * mean
         inner = outer.mul_(scale * rows.shape[1]).add_(rows.mul_(slope)).add_(offset)
-        return _images(inner, gradient), with_normalized.sum((0, 1)), total.sum((0, 1)), None
+        sums = (values.sum_to_size(weight.shape) for values in (with_normalized, total))
+        return _images(inner, gradient), *sums, None
+
+
+def _per_image(values: Tensor) -> Tensor:
+    """(C,) or (N, C) to (1, 1, C) or (N, 1, C)."""
+    return values.view(-1, 1, values.shape[-1])
 
 
 def _rows(features: Tensor) -> Tensor:

@@ -1,0 +1,85 @@
+"""Training many styles: one network learns many paintings, sizes of strokes and strengths."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from impasto.losses import PerceptualLoss
+from impasto.networks import MultiTransformerNet
+from impasto.tasks.stylization import Stylization
+
+
+class Knobs(NamedTuple):
+    """How N photos are to be painted, shape ``(N,)`` each."""
+
+    styles: Tensor  # which of the styles that are learnt
+    sizes: Tensor  # which of the sizes of strokes
+    strengths: Tensor  # in [0, 1]
+
+
+class MultiStylization(Stylization):
+    """A network of many styles, trained on all of them in turn.
+
+    The photos of a step have styles of their own, none of them twice before all others have come,
+    so that none starves. Half of the photos get strokes of the first size, half of them full
+    strength; the others any size, and any strength. By that, style counts in a photo's loss.
+
+    Args:
+        network: What is trained.
+        loss: With one target for every style that is learnt and every size of strokes, the sizes
+            of a style one after the other.
+        rows: The network's row of every style that is learnt.
+        stroke_sizes: In pixels, the usual one first.
+        options: See ``Stylization``.
+    """
+
+    rows: Tensor
+    stroke_sizes: Tensor
+
+    def __init__(
+        self,
+        network: MultiTransformerNet,
+        loss: PerceptualLoss,
+        rows: list[int],
+        stroke_sizes: list[int],
+        **options: Any,
+    ) -> None:
+        super().__init__(network, loss, **options)
+        self.num_styles, self.num_rows = len(rows), len(network.style_rows)
+        self.register_buffer("rows", torch.tensor(rows), persistent=False)
+        self.register_buffer("stroke_sizes", torch.tensor(stroke_sizes), persistent=False)
+
+    def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
+        """Compute the loss of one batch of photos, and log its parts as ``train/...``."""
+        noisy = photos + self.input_noise * torch.randn_like(photos)
+        knobs = self._draw(len(photos))
+        _, parts = self.paint_and_compare(noisy, photos, knobs)  # type: ignore[call-arg]
+        self.log_dict({f"train/{name}": part.detach() for name, part in parts.items()})
+        return parts["total"]
+
+    def validation_step(self, photos: Tensor, batch_idx: int) -> dict[str, Tensor]:
+        """Log the loss on held-out photos, to which styles are dealt in turn, in full strength."""
+        numbers = batch_idx * len(photos) + torch.arange(len(photos), device=photos.device)
+        usual = torch.zeros_like(numbers)
+        knobs = Knobs(numbers % self.num_styles, usual, torch.ones_like(numbers, dtype=torch.float))
+        painted, parts = self._step(photos, photos, knobs)
+        self.log_dict({f"val/{name}": part for name, part in parts.items()}, batch_size=len(photos))
+        return {"photos": photos, "painted": painted}
+
+    def _draw(self, count: int) -> Knobs:
+        rounds = -(-count // self.num_styles)
+        styles = torch.cat([torch.randperm(self.num_styles) for _ in range(rounds)])[:count]
+        sizes = torch.randint(len(self.stroke_sizes), (count,)) * torch.randint(2, (count,))
+        strengths = torch.where(torch.rand(count) < 0.5, 1.0, torch.rand(count))
+        return Knobs(*(knob.to(self.device) for knob in (styles, sizes, strengths)))
+
+    def _step(  # type: ignore[override]
+        self, given: Tensor, photos: Tensor, knobs: Knobs
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        shares = F.one_hot(self.rows[knobs.styles], self.num_rows).float()
+        strokes = self.stroke_sizes[knobs.sizes].float()
+        painted = self.network(given, shares, strokes, knobs.strengths).float()
+        paintings = knobs.styles * len(self.stroke_sizes) + knobs.sizes
+        return painted, self.loss(painted, photos, paintings, knobs.strengths)
