@@ -170,5 +170,6 @@ def default_num_workers() -> int:
 
 def ignore_interrupts(worker: int) -> None:
     """Leave signals to the main process: terminals and job queues send them to all processes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):  # Windows knows the first two
+            signal.signal(getattr(signal, name), signal.SIG_IGN)

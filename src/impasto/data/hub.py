@@ -23,8 +23,8 @@ class HubPhotos:
     """Photos of a data set made of Parquet files, streamed or downloaded.
 
     Row groups are read where and when they are needed, see ``StreamedCrops``: the sample of a
-    position depends on the seed, ``batch_size`` and ``num_streams`` alone, whether it is streamed
-    or not.
+    position depends on the seed, ``batch_size``, ``num_streams`` and the number of processes that
+    train together alone, whether it is streamed or not.
 
     Args:
         repository: ``owner/name`` on the hub, or a folder of Parquet files.
@@ -44,8 +44,8 @@ class HubPhotos:
         max_val_images: Most photos held out.
         buffer_size: Photos that each worker mixes; about so many files are in its memory.
         batch_size: Of the training; streams take turns by batches.
-        num_streams: See ``StreamedCrops``, best as many as workers; ``None`` for one per core up
-            to 8, 0 for one.
+        num_streams: Of each process, see ``StreamedCrops``, best as many as workers; ``None`` for
+            one per core up to 8, 0 for one.
         seed: Of order, crops and mirroring, at least 0.
 
     Raises:

@@ -23,6 +23,7 @@ from impasto.data.batches import (
 )
 from impasto.data.masked import Masked
 from impasto.data.mix import MaskMix
+from impasto.data.stream import StreamedCrops
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class ImageDataModule(LightningDataModule):
             )
         self.source = source(**options)
         self.train, self.val = self.source.train, self.source.val
+        self.streams = self.train if isinstance(self.train, StreamedCrops) else None
         if masks is not None:
             self.train = Masked(self.train, [masks], seed=options.get("seed", 0))
             self.val = Masked(self.val, masks.families, seed=0)
@@ -91,6 +93,10 @@ class ImageDataModule(LightningDataModule):
         assert self.trainer is not None
         if self.trainer.max_steps < 1:
             raise ValueError("The length of the run is not known: set trainer.max_steps.")
+        if self.streams:
+            # The first process decides: others may be on machines with fewer cores.
+            num_streams = self.trainer.strategy.broadcast(self.streams.num_streams)
+            self.streams.share(num_streams, self.trainer.world_size)
         sampler = PositionSampler(
             self.trainer.max_steps,
             self.batch_size,
@@ -124,6 +130,15 @@ class ImageDataModule(LightningDataModule):
             return batch / 255
         photos, masks = batch
         return photos / 255, masks.float()
+
+    def state_dict(self) -> dict[str, int]:
+        """What the order of photos follows from, where the number of cores decided it."""
+        return {"num_streams": self.streams.num_streams} if self.streams else {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on in the same order, on another machine too."""
+        if self.streams:
+            self.streams.share(state_dict["num_streams"])
 
     def _loading(self) -> dict[str, Any]:
         return {

@@ -118,16 +118,17 @@ class Stream:
 class StreamedCrops(Dataset[Sample]):
     """Endless random crops out of streams.
 
-    Batches take the streams in turn, as the workers take the batches: with as many workers as
-    streams, every one reads its own share of the row groups and no other. With another number the
-    samples are the same, but row groups are read by several workers.
+    Batches take the streams in turn, as processes that train together take the batches and, in
+    each, its workers take those of the process: with as many workers as streams, every one reads
+    its own share of the row groups and no other. With another number the samples are the same, but
+    row groups are read by several workers.
 
     Args:
         groups: At least one; dealt to the streams so that all have about as many photos.
         image_size: Side of a crop, in pixels.
         scales: Smallest and largest side of a crop, as shares of the photo's shorter side.
         batch_size: Positions that are asked for together.
-        num_streams: How many, at least 1; never more than there are row groups.
+        num_streams: Of one process, at least 1; see ``share`` for several.
         buffer_size: Photos that each stream mixes.
         seed: Of order, crops and mirroring, at least 0.
     """
@@ -143,12 +144,30 @@ class StreamedCrops(Dataset[Sample]):
         buffer_size: int,
         seed: int,
     ) -> None:
-        self.shares = deal(groups, min(num_streams, len(groups)), seed)
+        self.groups = groups
         self.image_size = image_size
         self.scales = scales
         self.batch_size = batch_size
         self.buffer_size = buffer_size
         self.seed = seed
+        self.share(num_streams)
+
+    def share(self, num_streams: int, num_processes: int = 1) -> None:
+        """Deal the row groups to the streams of all processes that train together.
+
+        There are never more streams than row groups. Where these are too few, workers of a process
+        share its streams; and processes share streams where not each of them can have a row group.
+        Even then no two see the same photo before the stream has shown all that it has.
+
+        Args:
+            num_streams: Of each process, at least 1.
+            num_processes: How many, at least 1.
+        """
+        count = min(num_streams * num_processes, len(self.groups))
+        if count > num_processes:
+            count -= count % num_processes  # else batches of a process would wander over all
+        self.num_streams = num_streams
+        self.shares = deal(self.groups, count, self.seed)
         self._streams: dict[int, Stream] = {}
 
     def __getstate__(self) -> dict[str, Any]:
