@@ -5,12 +5,16 @@ import sys
 
 import evaluate_inpainting
 import evaluate_iterations
+import evaluate_knobs
 import evaluate_style
+import evaluate_video
 
 EVALUATIONS = {
     "style": evaluate_style,
     "inpainting": evaluate_inpainting,
     "iterations": evaluate_iterations,
+    "video": evaluate_video,
+    "knobs": evaluate_knobs,
 }
 MISUSED = 2  # exit code, as of infer.py
 

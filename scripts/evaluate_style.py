@@ -81,13 +81,18 @@ def summarize(painted: Marks, photos: Marks, number: int, content_weight: float)
 
 
 def load_networks(paths: Sequence[Path], device: str) -> list[Network]:
-    """Load checkpoints, in float32: what a device rounds is not the network's merit."""
+    """Load checkpoints, in float32: what a device rounds is not the network's merit.
+
+    Of a network of many styles, each is judged like a network of its own.
+    """
     networks = []
     for path in paths:
         stylizer = Stylizer.load(path, device, "fp32")
         if not stylizer.header.styles:
             raise ValueError(f"{path} does not name its style: train it with style.name=NAME.")
-        networks.append(Network(path, stylizer.header.styles[0], stylizer))
+        networks += [
+            Network(path, name, stylizer.with_knobs(style=name)) for name in stylizer.header.styles
+        ]
     return networks
 
 
@@ -223,7 +228,7 @@ def compare(
     rows = []
     for network in networks:
         alone = sum(other.style == network.style for other in networks) == 1
-        row: Figures = {"name": network.style if alone else str(network.path)}
+        row: Figures = {"name": network.style if alone else f"{network.style}, {network.path}"}
         row |= {"checkpoint": str(network.path), "painting": network.style, **summaries[network]}
         if baselines:
             baseline = baselines[network.style]

@@ -152,7 +152,11 @@ def test_command_prints_a_table_and_repeats_itself(
         assert done.returncode == 0, done.stderr
     assert written[0].read_bytes() == written[1].read_bytes()
     rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert [row.split(" | ")[0] for row in rows[2:]] == [f"| {checkpoint}", f"| {second}", "| mean"]
+    assert [row.split(" | ")[0] for row in rows[2:]] == [
+        f"| painting, {checkpoint}",
+        f"| painting, {second}",
+        "| mean",
+    ]
     assert (tmp_path / "table.md").read_text() == done.stdout
 
     results = json.loads(written[0].read_text())

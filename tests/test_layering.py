@@ -33,7 +33,7 @@ OURS = {
     "callbacks": {"images", "checkpoint"},
     "watchdog": set(),
     "resumption": {"files"},
-    "recipes": {"checkpoint", "losses", "settings", "styles", "tasks"},
+    "recipes": {"checkpoint", "losses", "networks", "settings", "styles", "tasks"},
     "training": {
         "callbacks",
         "checkpoint",

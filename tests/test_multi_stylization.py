@@ -54,12 +54,12 @@ def test_no_style_comes_twice_before_all_have_come() -> None:
     loss = PerceptualLoss(Mean(), [{"same": torch.rand(6, 3, 3)}], {"same": 1.0}, {"same": 1.0})
     network = MultiTransformerNet(3, width=2, num_blocks=1)
     task = MultiStylization(network, loss, rows=[0, 1, 2], stroke_sizes=[256, 512])
-    knobs = task._draw(600)
+    knobs = task.draw_knobs(600)
     assert Counter(knobs.styles.tolist()) == {0: 200, 1: 200, 2: 200}
     assert 100 < (knobs.sizes == 1).sum() < 200  # half of them draw, one of two
     assert 250 < (knobs.strengths == 1).sum() < 350
     assert 0 <= knobs.strengths.min() < 0.1
-    assert len(set(task._draw(2).styles.tolist())) == 2
+    assert len(set(task.draw_knobs(2).styles.tolist())) == 2
 
 
 def test_network_of_three_styles_is_trained_and_goes_on(
@@ -117,3 +117,9 @@ def test_base_goes_on_as_a_whole_or_learns_new_styles_alone(
     assert isinstance(goes_on, MultiStylization)
     assert goes_on.rows.tolist() == [1, 0]
     assert all(weight.requires_grad for weight in goes_on.network.parameters())
+
+
+def test_all_styles_can_be_trained_to_be_steady(configure: Configure, many: list[str]) -> None:
+    folder = train(configure([*many, "experiment=video", "trainer.max_steps=1"]))
+    _, header = load_checkpoint(folder / "network.safetensors")
+    assert header.losses["val/temporal"] > 0

@@ -131,9 +131,9 @@ def test_hopeless_run_ends_with_a_reason_and_good_weights(
     paint_and_compare = run.task.paint_and_compare
 
     def diverge(
-        noisy: torch.Tensor, photos: torch.Tensor
+        noisy: torch.Tensor, photos: torch.Tensor, knobs: None
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        painted, parts = paint_and_compare(noisy, photos)
+        painted, parts = paint_and_compare(noisy, photos, knobs)
         return painted, {"total": parts["total"] * float("nan")}
 
     run.task.paint_and_compare = diverge

@@ -8,14 +8,13 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from torch import nn
 
 from impasto.checkpoint import NETWORKS, Header, load_checkpoint
-from impasto.images import image_grid, resize_short_side
 from impasto.losses import FillingLoss, PerceptualLoss, StyleTargets
 from impasto.networks import MultiTransformerNet
 from impasto.settings import RESUME_FILE, STYLE_FILE
-from impasto.styles import Style, find_cards, find_style, stack_targets
+from impasto.styles import Style, find_cards, find_style, previews, stack_targets
 from impasto.tasks import Inpainting, Stylization
 
 LICENCE = "MIT. Trained on features of VGG (Simonyan & Zisserman, Oxford VGG, CC BY 4.0)."
@@ -90,9 +89,7 @@ def _multi_stylization(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype
     )
     header = _header(cfg, "stylization", styles)
     header.arguments.update(num_styles=len(styles), strokes=list(network.strokes))
-    previews = torch.cat([_thumbnail(card.preview_image()) for card in cards])
-    picture = image_grid([previews], columns=4)[None]
-    return Recipe(task, header, Style(targets, picture, None))
+    return Recipe(task, header, Style(targets, previews(cards), None))
 
 
 def _multi_network(cfg: DictConfig, names: list[str]) -> tuple[MultiTransformerNet, list[str]]:
@@ -118,13 +115,6 @@ def _multi_network(cfg: DictConfig, names: list[str]) -> tuple[MultiTransformerN
         if new
         else (trained, header.styles)
     )
-
-
-def _thumbnail(picture: Tensor) -> Tensor:
-    """The middle of a picture, 128 pixels a side."""
-    picture = resize_short_side(picture, 128)
-    left, top = (picture.shape[-1] - 128) // 2, (picture.shape[-2] - 128) // 2
-    return picture[..., top : top + 128, left : left + 128]
 
 
 def _inpainting(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Recipe:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from impasto.cards import Painting, StyleCard, encode_preview, load_card, rounded
 from impasto.download import downloaded, is_url
-from impasto.images import load_image, resize_short_side
+from impasto.images import image_grid, load_image, resize_short_side
 from impasto.loss_networks import Lite
 from impasto.losses import StyleTargets, style_targets
 
@@ -126,6 +126,20 @@ def stack_targets(
         {layer: torch.stack([levels[level][layer] for levels in targets]) for layer in layers}
         for level in range(num_levels)
     ]
+
+
+def previews(cards: Sequence[StyleCard], size: int = 128) -> Tensor:
+    """Show styles side by side: the middles of their previews, ``size`` pixels a side.
+
+    Returns:
+        RGB in [0, 1], shape ``(1, 3, H, W)``.
+    """
+    middles = []
+    for card in cards:
+        picture = resize_short_side(card.preview_image(), size)
+        top, left = ((side - size) // 2 for side in picture.shape[-2:])
+        middles.append(picture[..., top : top + size, left : left + size])
+    return image_grid(middles, columns=4)[None]
 
 
 def _card_path(name: str) -> Path:

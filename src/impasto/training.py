@@ -126,7 +126,11 @@ def prepare(cfg: DictConfig) -> Run:
             stop,
             Throughput(),
             LearningRateMonitor("step"),
-            Previews(folder, recipe.style.picture if recipe.style else None),
+            Previews(
+                folder,
+                recipe.style.picture if recipe.style else None,
+                num_photos=max(4, len(recipe.header.styles)),  # photos take styles in turn
+            ),
             Export(folder / NETWORK_FILE, recipe.header),
             Resumption(folder / RESUME_FILE),
             ProgressBar(),

@@ -19,6 +19,7 @@ from impasto.losses.reconstruction import (
     centre_distance,
     masked_mean,
 )
+from impasto.losses.temporal import TemporalLoss
 from impasto.losses.total_variation import total_variation
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "PerceptualLoss",
     "ReconstructionLoss",
     "StyleTargets",
+    "TemporalLoss",
     "bce_discriminator_loss",
     "bce_generator_loss",
     "border_ring",

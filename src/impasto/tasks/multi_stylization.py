@@ -51,35 +51,26 @@ class MultiStylization(Stylization):
         self.register_buffer("rows", torch.tensor(rows), persistent=False)
         self.register_buffer("stroke_sizes", torch.tensor(stroke_sizes), persistent=False)
 
-    def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
-        """Compute the loss of one batch of photos, and log its parts as ``train/...``."""
-        noisy = photos + self.input_noise * torch.randn_like(photos)
-        knobs = self._draw(len(photos))
-        _, parts = self.paint_and_compare(noisy, photos, knobs)  # type: ignore[call-arg]
-        self.log_dict({f"train/{name}": part.detach() for name, part in parts.items()})
-        return parts["total"]
+    def forward(self, photos: Tensor, knobs: Knobs) -> Tensor:
+        """Paint photos by their knobs: RGB in [0, 1], ``(N, 3, H, W)``, in and out, float32."""
+        shares = F.one_hot(self.rows[knobs.styles], self.num_rows).float()
+        strokes = self.stroke_sizes[knobs.sizes].float()
+        return self.network(photos, shares, strokes, knobs.strengths).float()
 
-    def validation_step(self, photos: Tensor, batch_idx: int) -> dict[str, Tensor]:
-        """Log the loss on held-out photos, to which styles are dealt in turn, in full strength."""
-        numbers = batch_idx * len(photos) + torch.arange(len(photos), device=photos.device)
-        usual = torch.zeros_like(numbers)
-        knobs = Knobs(numbers % self.num_styles, usual, torch.ones_like(numbers, dtype=torch.float))
-        painted, parts = self._step(photos, photos, knobs)
-        self.log_dict({f"val/{name}": part for name, part in parts.items()}, batch_size=len(photos))
-        return {"photos": photos, "painted": painted}
+    def compare(self, painted: Tensor, photos: Tensor, knobs: Knobs) -> dict[str, Tensor]:
+        """Compare every photo with the painting that its knobs ask for."""
+        paintings = knobs.styles * len(self.stroke_sizes) + knobs.sizes
+        return self.loss(painted, photos, paintings, knobs.strengths)
 
-    def _draw(self, count: int) -> Knobs:
+    def draw_knobs(self, count: int) -> Knobs:
+        """Draw knobs for a training step, with PyTorch's global generator."""
         rounds = -(-count // self.num_styles)
         styles = torch.cat([torch.randperm(self.num_styles) for _ in range(rounds)])[:count]
         sizes = torch.randint(len(self.stroke_sizes), (count,)) * torch.randint(2, (count,))
         strengths = torch.where(torch.rand(count) < 0.5, 1.0, torch.rand(count))
         return Knobs(*(knob.to(self.device) for knob in (styles, sizes, strengths)))
 
-    def _step(  # type: ignore[override]
-        self, given: Tensor, photos: Tensor, knobs: Knobs
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        shares = F.one_hot(self.rows[knobs.styles], self.num_rows).float()
-        strokes = self.stroke_sizes[knobs.sizes].float()
-        painted = self.network(given, shares, strokes, knobs.strengths).float()
-        paintings = knobs.styles * len(self.stroke_sizes) + knobs.sizes
-        return painted, self.loss(painted, photos, paintings, knobs.strengths)
+    def deal_knobs(self, first: int, count: int) -> Knobs:
+        """Deal the styles to held-out photos in turn, with usual strokes in full strength."""
+        styles = torch.arange(first, first + count, device=self.device) % self.num_styles
+        return Knobs(styles, torch.zeros_like(styles), torch.ones_like(styles).float())

@@ -1,5 +1,7 @@
 """Training a style: one network learns to paint every photo like one painting."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
@@ -7,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
-from impasto.losses import PerceptualLoss
+from impasto.losses import PerceptualLoss, TemporalLoss
 from impasto.networks import channels_last
 from impasto.tasks.schedule import rate_at
 
@@ -25,6 +27,7 @@ class Stylization(pl.LightningModule):
             docs/decisions.md; lattices are the loss's business.
         schedule: ``cosine`` or ``constant``, see ``rate_at``; the latter is the paper's.
         compile: Whether to compile the whole step: faster on a GPU after a minute of waiting.
+        temporal: What to ask of paintings of photos that move; ``None`` for nothing.
 
     Raises:
         ValueError: If the schedule is unknown.
@@ -42,11 +45,13 @@ class Stylization(pl.LightningModule):
         input_noise: float = 0.0,
         schedule: str = "constant",
         compile: bool = False,
+        temporal: TemporalLoss | None = None,
     ) -> None:
         super().__init__()
         rate_at(0, 1, warmup_steps, schedule)  # an unknown schedule fails here, not in training
         self.network = channels_last(network)
         self.loss = loss
+        self.temporal = temporal
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps
         self.input_noise = input_noise
@@ -58,20 +63,37 @@ class Stylization(pl.LightningModule):
         """The network to use."""
         return self.network
 
-    def forward(self, photos: Tensor) -> Tensor:
+    def forward(self, photos: Tensor, knobs: Any) -> Tensor:
         """Paint photos: RGB in [0, 1], shape ``(N, 3, H, W)``, in and out, float32."""
         return self.network(photos).float()
+
+    def compare(self, painted: Tensor, photos: Tensor, knobs: Any) -> dict[str, Tensor]:
+        """Compute the parts of the loss, see ``PerceptualLoss``."""
+        return self.loss(painted, photos)
+
+    def draw_knobs(self, count: int) -> Any:
+        """How that many photos of a training step are to be painted: one style has one way."""
+        return None
+
+    def deal_knobs(self, first: int, count: int) -> Any:
+        """The same for held-out photos, the first of which has a number, from 0."""
+        return None
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         """Compute the loss of one batch of photos, and log its parts as ``train/...``."""
         noisy = photos + self.input_noise * torch.randn_like(photos)
-        _, parts = self.paint_and_compare(noisy, photos)
+        _, parts = self.paint_and_compare(noisy, photos, self.draw_knobs(len(photos)))
         self.log_dict({f"train/{name}": part.detach() for name, part in parts.items()})
         return parts["total"]
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> dict[str, Tensor]:
         """Log the same loss on held-out photos as ``val/...``; returns photos and paintings."""
-        painted, parts = self._step(photos, photos)
+        # Photos move the same way every time: the best network is to be the best, not the luckiest.
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(batch_idx)
+            knobs = self.deal_knobs(batch_idx * len(photos), len(photos))
+            painted, parts = self._step(photos, photos, knobs)
         self.log_dict({f"val/{name}": part for name, part in parts.items()}, batch_size=len(photos))
         return {"photos": photos, "painted": painted}
 
@@ -92,9 +114,14 @@ class Stylization(pl.LightningModule):
             name: weight for name, weight in state.items() if not name.startswith("loss.")
         }
 
-    def _step(self, given: Tensor, photos: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        painted = self(given)
-        return painted, self.loss(painted, photos)
+    def _step(self, given: Tensor, photos: Tensor, knobs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        painted = self(given, knobs)
+        parts = self.compare(painted, photos, knobs)
+        if self.temporal is not None:
+            moved = self.temporal.move(given)
+            parts["temporal"] = self.temporal(painted, self(moved.photos, knobs), moved)
+            parts["total"] = parts["total"] + self.temporal.weight * parts["temporal"]
+        return painted, parts
 
     def _rate(self, step: int) -> float:
         return rate_at(step, self.trainer.max_steps, self.warmup_steps, self.schedule)
