@@ -4,6 +4,16 @@
     python scripts/export_onnx.py network.safetensors network.onnx --half --report report.md
     python scripts/export_onnx.py checkpoints/inpainting.safetensors inpainting.onnx
 
+A network of many styles takes its knobs for every photo, in the order of the styles in its header:
+
+    session = onnxruntime.InferenceSession("paintings.onnx")
+    header = json.loads(session.get_modelmeta().custom_metadata_map["impasto"])
+    style = np.array([[name == "udnie" for name in header["styles"]]], np.float32)  # adds up to 1
+    stroke = np.array([header["arguments"]["strokes"][0]], np.float32)  # from the first to the last
+    strength = np.array([0.8], np.float32)  # from 0, the photo, to 1, the painting
+    knobs = {"style": style, "stroke": stroke, "strength": strength}
+    (paintings,) = session.run(None, {"photos": photos, **knobs})  # float32 RGB, (1, 3, H, W)
+
 The exit code is 0 if ONNX Runtime and PyTorch agree within 1/255 for every size, 1 if they do not
 (the files are written all the same), 2 if something is wrong with the arguments.
 """
@@ -21,7 +31,8 @@ from torch.nn import functional as F
 
 from impasto.checkpoint import load_checkpoint
 from impasto.files import write_atomically
-from impasto.inference.export import FILLERS, INPUT, MASKS, export_onnx, export_program
+from impasto.inference.export import FILLERS, export_onnx, export_program
+from impasto.networks import MultiTransformerNet
 from impasto.networks.context_encoder import centre
 
 SIZES = [  # batch, height, width
@@ -43,7 +54,7 @@ DIFFERS, MISUSED = 1, 2  # exit codes; the second as of infer.py
 HOLE_LEVEL = 0.4  # of the noise that masks are cut from: about a quarter is darker
 
 Painter = Callable[..., Tensor]
-"""Maps photos in [0, 1], shape ``(N, 3, H, W)``, with masks or without, to the same painted."""
+"""Maps photos in [0, 1], shape ``(N, 3, H, W)``, and masks or knobs, to the same painted."""
 
 
 def clouds(batch: int, height: int, width: int) -> Tensor:
@@ -71,8 +82,10 @@ def sizes_for(network: nn.Module) -> list[tuple[int, int, int]]:
 
 
 def inputs_for(network: nn.Module, size: tuple[int, int, int]) -> list[Tensor]:
-    """Draw photos, and masks of smooth shapes for a network that fills holes."""
+    """Draw photos; masks of smooth shapes where holes are filled; of many styles, the knobs."""
     photos = clouds(*size)
+    if isinstance(network, MultiTransformerNet):
+        return [photos, *draw_knobs(network, len(photos), seed=sum(size))]
     if not isinstance(network, FILLERS):
         return [photos]
     masks = (photos.flip(2)[:, :1] < HOLE_LEVEL).float()
@@ -82,6 +95,15 @@ def inputs_for(network: nn.Module, size: tuple[int, int, int]) -> list[Tensor]:
     return [photos, masks]
 
 
+def draw_knobs(network: MultiTransformerNet, count: int, seed: int) -> list[Tensor]:
+    """Draw mixes of styles, strokes and strengths for photos, ``(N, S)``, ``(N,)`` and ``(N,)``."""
+    generator = torch.Generator().manual_seed(seed)
+    shares = torch.rand(count, len(network.style_rows), generator=generator)
+    smallest, largest = network.strokes
+    strokes = smallest + (largest - smallest) * torch.rand(count, generator=generator)
+    return [shares / shares.sum(1, keepdim=True), strokes, torch.rand(count, generator=generator)]
+
+
 def onnx_painter(model: bytes) -> Painter:
     """Run an ONNX model on the CPU."""
     import onnxruntime
@@ -89,9 +111,10 @@ def onnx_painter(model: bytes) -> Painter:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_inputs()]
 
     def paint(*inputs: Tensor) -> Tensor:
-        named = zip((INPUT, MASKS), (values.numpy() for values in inputs), strict=False)
+        named = zip(names, (values.numpy() for values in inputs), strict=True)
         return torch.from_numpy(session.run(None, dict(named))[0])
 
     return paint

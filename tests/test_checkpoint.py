@@ -9,7 +9,12 @@ from safetensors.torch import save_file
 
 from impasto import checkpoint
 from impasto.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
-from impasto.networks import ContextEncoder, ContextEncoderPlus, TransformerNet
+from impasto.networks import (
+    ContextEncoder,
+    ContextEncoderPlus,
+    MultiTransformerNet,
+    TransformerNet,
+)
 
 ARGUMENTS = {"width": 2, "num_blocks": 1}
 HEADER = Header("stylization", "TransformerNet", ARGUMENTS, ["mosaic"], 7, "x", {"val/total": 0.5})
@@ -129,6 +134,55 @@ def write(path: Path, header: object, weights: dict[str, torch.Tensor] | None = 
 def test_hostile_headers_are_refused(tmp_path: Path, header: object, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(write(tmp_path / "n.safetensors", header))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_styles": 10**9}, "arguments that do not fit"),
+        ({"num_styles": 10**400}, "arguments that do not fit"),
+        ({"num_styles": -1}, "at least 1 style, got -1"),
+        ({"num_styles": 0}, "at least 1 style, got 0"),
+        ({"num_styles": "2"}, "arguments that do not fit"),
+        ({"num_styles": 2.5}, "arguments that do not fit"),
+        ({"num_styles": float("nan")}, "arguments that do not fit"),
+        ({"num_styles": None}, "arguments that do not fit"),
+        ({"num_styles": [2]}, "arguments that do not fit"),
+        ({}, "arguments that do not fit"),
+        ({"num_styles": 2, "strokes": []}, "a smaller and a larger size"),
+        ({"num_styles": 2, "strokes": [512, 256]}, "a smaller and a larger size"),
+        ({"num_styles": 2, "strokes": [-1, 256]}, "a smaller and a larger size"),
+        ({"num_styles": 2, "strokes": [1, 2, 3]}, "a smaller and a larger size"),
+        ({"num_styles": 2, "strokes": [1, float("inf")]}, "a smaller and a larger size"),
+        ({"num_styles": 2, "strokes": [[1], [2]]}, "a smaller and a larger size"),
+        ({"num_styles": 2, "strokes": {"a": 1, "b": 2}}, "a smaller and a larger size"),
+        ({"num_styles": 2, "strokes": "12"}, "a smaller and a larger size"),
+        ({"num_styles": 2, "strokes": [1, 10**400]}, "arguments that do not fit"),
+        ({"num_styles": 2, "strokes": 256}, "arguments that do not fit"),
+        ({"num_styles": 3}, "has 3 styles and 2 names for them"),
+        ({"num_styles": 2}, "weights that do not fit"),
+        ({"num_styles": 2, "width": 10**9}, "arguments that do not fit"),
+    ],
+)
+def test_hostile_headers_of_many_styles_are_refused(
+    tmp_path: Path, arguments: dict[str, object], message: str
+) -> None:
+    header = {"format_version": 1, "task": "stylization", "network": "MultiTransformerNet"}
+    header |= {"arguments": {"num_blocks": 1, **arguments}, "styles": ["night", "day"]}
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(write(tmp_path / "n.safetensors", header))
+
+
+def test_many_styles_survive(tmp_path: Path) -> None:
+    arguments = {"num_styles": 2, "strokes": [256, 512], "width": 2, "num_blocks": 1}
+    network = MultiTransformerNet(**arguments)
+    torch.nn.init.normal_(network.style_rows)
+    header = Header("stylization", "MultiTransformerNet", arguments, ["night", "day"])
+    save_checkpoint(tmp_path / "n.safetensors", network, header)
+    loaded, found = load_checkpoint(tmp_path / "n.safetensors")
+    inputs = torch.rand(1, 3, 9, 10), torch.eye(2)[:1], torch.tensor([300.0]), torch.tensor([0.5])
+    assert found == header
+    torch.testing.assert_close(loaded(*inputs), network(*inputs), rtol=0, atol=0)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

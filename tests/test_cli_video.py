@@ -135,7 +135,8 @@ def test_options_are_passed_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(cli, "paint_video", paint_video)
     infer("input=clip.mp4", "codec=av1", "quality=7", "smooth=0.25", "max_pixels=1000")
-    expected = {"codec": "av1", "quality": 7, "smooth": 0.25, "max_pixels": 1000, "cover": None}
+    expected = {"codec": "av1", "quality": 7, "smooth": 0.25, "max_pixels": 1000}
+    expected |= {"cover": None, "arrange": None}
     assert given == expected
 
 

@@ -18,10 +18,17 @@ from torch import Tensor
 import export_onnx as command
 from impasto.checkpoint import Header, save_checkpoint
 from impasto.inference.export import export_onnx, export_program
-from impasto.networks import ChannelwiseContextEncoder, ContextEncoderPlus, TransformerNet
+from impasto.networks import (
+    ChannelwiseContextEncoder,
+    ContextEncoderPlus,
+    MultiTransformerNet,
+    TransformerNet,
+)
 
 ARGUMENTS = {"width": 2, "num_blocks": 1}
 HEADER = Header("stylization", "TransformerNet", ARGUMENTS, ["Nachtwächter"], step=7)
+MANY_ARGUMENTS = {"num_styles": 3, "strokes": [256, 512], **ARGUMENTS}
+MANY_HEADER = Header("stylization", "MultiTransformerNet", MANY_ARGUMENTS, ["a", "b", "c"], step=7)
 FILLER_HEADER = Header("inpainting", "ContextEncoderPlus", {"width": 2}, step=7)
 SIZES = [(1, 1, 1), (1, 1, 500), (1, 8, 8), (1, 9, 4), (1, 37, 53), (3, 20, 24), (1, 64, 61)]
 
@@ -52,6 +59,21 @@ def checkpoint(network: TransformerNet, tmp_path: Path) -> Path:
     path = tmp_path / "network.safetensors"
     save_checkpoint(path, network, HEADER)
     return path
+
+
+@pytest.fixture(scope="module")
+def many() -> MultiTransformerNet:
+    """A network of three styles."""
+    torch.manual_seed(0)
+    many = MultiTransformerNet(**MANY_ARGUMENTS)
+    for rows in (many.style_rows, many.stroke_rows, many.strength_row):
+        torch.nn.init.normal_(rows, std=0.3)
+    return many.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def many_model(many: MultiTransformerNet) -> bytes:
+    return export_onnx(many, MANY_HEADER)
 
 
 @pytest.fixture(scope="module")
@@ -247,8 +269,73 @@ def test_missing_extra_is_told_with_its_remedy(
     assert printed.err.endswith('pip install "impasto[export]".\n')
 
 
+def largest_knob_difference(paint: command.Painter, many: MultiTransformerNet) -> float:
+    """Of all sizes, with knobs of its own for every photo, in 1/255."""
+    largest = 0.0
+    for size in SIZES:
+        inputs = [photos_of(size), *command.inputs_for(many, size)[1:]]
+        largest = max(largest, 255 * (paint(*inputs) - many(*inputs)).abs().max().item())
+    return largest
+
+
+def test_many_styles_take_knobs_for_every_photo(
+    many_model: bytes, many: MultiTransformerNet
+) -> None:
+    paint = command.onnx_painter(many_model)
+    assert largest_knob_difference(paint, many) < 0.01
+    photos, style, stroke, _ = command.inputs_for(many, (2, 20, 24))
+    photo, full = paint(photos, style, stroke, torch.tensor([0.0, 1.0]))
+    assert torch.equal(photo, photos[0])
+    settled = many.settled(style[1], float(stroke[1]), 1.0)
+    assert torch.allclose(full, settled(photos[1:])[0], atol=1e-4)
+
+
+def test_model_of_many_styles_says_what_it_takes(many_model: bytes) -> None:
+    proto = onnx.load_from_string(many_model)
+    axes = {
+        value.name: [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        for value in (*proto.graph.input, *proto.graph.output)
+    }
+    assert axes == {
+        "photos": ["batch", 3, "height", "width"],
+        "style": ["batch", 3],
+        "stroke": ["batch"],
+        "strength": ["batch"],
+        "paintings": ["batch", 3, "height", "width"],
+    }
+    session = onnxruntime.InferenceSession(many_model, providers=["CPUExecutionProvider"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["impasto"]) == asdict(MANY_HEADER)
+
+
+def test_package_of_many_styles_paints_the_same(many: MultiTransformerNet) -> None:
+    package = command.program_painter(export_program(many, MANY_HEADER))
+    assert largest_knob_difference(package, many) < 0.01
+
+
+@pytest.mark.slow
+def test_half_precision_paints_many_styles_nearly_the_same(many: MultiTransformerNet) -> None:
+    half = command.onnx_painter(export_onnx(many, MANY_HEADER, half=True))
+    assert 0 < largest_knob_difference(half, many) < 0.5
+
+
+def test_command_exports_many_styles(
+    many: MultiTransformerNet,
+    many_model: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(command, "SIZES", SIZES[:3])
+    monkeypatch.setattr(command, "export_onnx", lambda *_, **__: many_model)
+    path = tmp_path / "many.safetensors"
+    save_checkpoint(path, many, MANY_HEADER)
+    assert export(monkeypatch, path, tmp_path / "many.onnx") == 0
+    assert "| 1 x 1 x 500 | 0.0" in capsys.readouterr().out
+
+
 def test_half_precision_takes_a_network_that_it_knows() -> None:
-    with pytest.raises(ValueError, match=r"half takes a TransformerNet or a .*, got Conv2d"):
+    with pytest.raises(ValueError, match=r"half takes a TransformerNet, a .*, got Conv2d"):
         export_onnx(torch.nn.Conv2d(3, 3, 1), HEADER, half=True)
 
 

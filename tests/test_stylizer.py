@@ -249,7 +249,7 @@ def test_mask_of_a_picture_is_a_picture(stylizer: Stylizer) -> None:
     assert mixed.tobytes() == picture.tobytes()
     mask.paste("white", (0, 0, 42, 26))
     assert stylizer(picture, mask=mask).tobytes() == stylizer(picture).tobytes()
-    with pytest.raises(ValueError, match="mask of a picture must be one, got Tensor"):
+    with pytest.raises(ValueError, match="mask= of a picture must be one, got Tensor"):
         stylizer(picture, mask=torch.ones(1, 13, 21))
     with pytest.raises(ValueError, match="must be a tensor, got Image"):
         stylizer(torch.rand(3, 13, 21), mask=mask)

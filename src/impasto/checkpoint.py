@@ -1,6 +1,6 @@
 """One file to use a trained network: weights and a readable header, never pickle."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from dataclasses import field as default
 from pathlib import Path
@@ -130,13 +130,24 @@ def _build(path: Path, header: Header) -> nn.Module:
         raise CheckpointError(
             f"{path} holds the network {header.network!r}; known here are {', '.join(NETWORKS)}."
         )
-    if any(isinstance(size, int) and size > MAX_SIZE for size in header.arguments.values()):
+    if any(isinstance(size, int) and size > MAX_SIZE for size in _flat(header.arguments.values())):
         raise CheckpointError(f"{path} has arguments that do not fit: sizes up to {MAX_SIZE}.")
     try:
         with torch.device("meta"), _Undrawn():
-            return NETWORKS[header.network](**header.arguments)
+            network = NETWORKS[header.network](**header.arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} has arguments that do not fit: {error}") from None
+    if isinstance(network, MultiTransformerNet) and len(network.style_rows) != len(header.styles):
+        raise CheckpointError(
+            f"{path} has {len(network.style_rows)} styles and {len(header.styles)} names for them."
+        )
+    return network
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    """Values, and those of lists among them."""
+    for value in values:
+        yield from value if isinstance(value, list) else [value]
 
 
 class _Undrawn(TorchFunctionMode):

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from impasto.filling import Masks
+from impasto.filling import Companions, Layers, Masks
 from impasto.inference import Inpainter, Stylizer
 from impasto.inference.video import Film, is_camera, paint_video
 from impasto.jobs import Job, VideoJob, is_video, plan_folder, plan_picture, plan_video
@@ -16,6 +16,9 @@ from impasto.options import USAGE, Options, parse_options
 from impasto.painting import explain_failure, one_line, paint
 
 FILLED = "filled"  # completes names where none is given
+LONGEST_NAME = 60  # characters of what completes them: file names end at 255 bytes
+KNOBS = ("colors", "style", "strength", "stroke")  # of style networks
+OTHERS = ("regions", "protect")  # files that tell where to paint what, besides mask=
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130  # exit codes; 130 is a shell's for Ctrl-C
 
 
@@ -39,8 +42,7 @@ def main(argv: list[str]) -> int:
         options = parse_options(argv)
         painter = _load(options)
         job = _plan(options, painter)
-        needs_masks = options.mask or isinstance(painter, Inpainter)
-        masks = _masks(options, job) if needs_masks else None
+        layers = _layers(options, job, painter)
         recipe = _recipe(options, painter)
     except (ValueError, OSError, ImportError) as error:  # ImportError: videos need PyAV
         return _complain(str(error), MISUSED)
@@ -48,55 +50,75 @@ def main(argv: list[str]) -> int:
         return _complain("Stopped before anything was painted.", INTERRUPTED)
     if isinstance(job, VideoJob):
         assert not isinstance(painter, Inpainter)
-        return _paint_video(job, painter, options, masks)
-    return _paint_pictures(job, painter, options, recipe, masks)
+        assert not isinstance(layers, Masks)
+        return _paint_video(job, painter, options, layers)
+    return _paint_pictures(job, painter, options, recipe, layers)
 
 
 def _load(options: Options) -> Stylizer | Inpainter:
     """What the checkpoint is for; arguments that are for the other one are refused."""
     if Inpainter.takes(options.ckpt):
-        for key, default in (("tile", "auto"), ("colors", "painting")):
-            if getattr(options, key) != default:
+        for key in ("tile", *KNOBS, *OTHERS):
+            if getattr(options, key) != getattr(Options, key):
                 raise ValueError(
                     f"{key}= is for style networks, and ckpt={options.ckpt} fills holes."
                 )
         return Inpainter.load(options.ckpt, options.device, options.precision)
     if options.dilate and not options.mask:
         raise ValueError("dilate= goes with mask=, which is missing.")
-    return Stylizer.load(
-        options.ckpt, options.device, options.precision, options.tile, options.colors
-    )
+    knobs = (options.colors, options.style, options.strength, options.stroke or None)
+    return Stylizer.load(options.ckpt, options.device, options.precision, options.tile, *knobs)
 
 
 def _plan(options: Options, painter: Stylizer | Inpainter) -> Job | VideoJob:
     if isinstance(painter, Inpainter):
         return _plan_filling(options)
-    styles = painter.header.styles
-    style = styles[0] if len(styles) == 1 else Path(options.ckpt).stem
-    style = re.sub(r"\W+", "_", style).strip("_") or "painted"  # a file name, from a file's header
+    style = options.style or next(iter(painter.header.styles), Path(options.ckpt).stem)
+    style = (
+        re.sub(r"\W+", "_", style)[:LONGEST_NAME].strip("_") or "painted"
+    )  # from anyone's header
     if is_video(options.input):
         return plan_video(options.input, options.output, style, options.codec)
     source = Path(options.input)
     if source.is_dir():
-        mask = Path(options.mask) if options.mask else None
-        suffix = options.format or ("png" if mask else "keep")  # PNG keeps what is not painted
-        return plan_folder(source, options.output, style, suffix, mask)
+        # PNG keeps what is not painted.
+        suffix = options.format or ("png" if options.mask else "keep")
+        return plan_folder(source, options.output, style, suffix, _companions(options))
     return plan_picture(source, options.output, style)
 
 
 def _plan_filling(options: Options) -> Job:
     if is_video(options.input):
         raise ValueError(f"input={options.input} is a video, and only pictures are filled.")
-    source, mask = Path(options.input), Path(options.mask) if options.mask else None
+    source = Path(options.input)
     if source.is_dir():  # PNG keeps what is known as it is
-        return plan_folder(source, options.output, FILLED, options.format or "png", mask)
+        suffix = options.format or "png"
+        return plan_folder(source, options.output, FILLED, suffix, _companions(options))
     return plan_picture(source, options.output, FILLED)
 
 
-def _masks(options: Options, job: Job | VideoJob) -> Masks:
-    mask = Path(options.mask) if options.mask else None
+def _companions(options: Options) -> list[Path]:
+    return [Path(path) for key in ("mask", *OTHERS) if (path := getattr(options, key))]
+
+
+def _layers(
+    options: Options, job: Job | VideoJob, painter: Stylizer | Inpainter
+) -> Masks | Layers | None:
+    """What goes with the photos, if anything does."""
     folder = job.folder if isinstance(job, Job) else None
-    return Masks(mask, folder, options.invert_mask, options.dilate, options.max_pixels)
+
+    def files(key: str) -> Companions:
+        path = getattr(options, key)
+        return Companions(key, Path(path) if path else None, folder)
+
+    masks = Masks(files("mask"), options.invert_mask, options.dilate, options.max_pixels)
+    if isinstance(painter, Inpainter):
+        return masks
+    others = {key: files(key) for key in OTHERS if getattr(options, key)}
+    layers = Layers(masks if options.mask else None, others, options.max_pixels)
+    if options.regions or "/" in (options.style or ""):
+        layers.check(painter)
+    return layers if options.mask or others else None
 
 
 def _recipe(options: Options, painter: Stylizer | Inpainter) -> dict[str, Any]:
@@ -110,8 +132,11 @@ def _recipe(options: Options, painter: Stylizer | Inpainter) -> dict[str, Any]:
         recipe |= {"invert_mask": options.invert_mask, "dilate": options.dilate}
     if isinstance(painter, Inpainter):
         return recipe
-    if options.colors != "painting":  # or older records would count for nothing
-        recipe["colors"] = options.colors
+    # What is as it is by default is left out, or older records would count for nothing.
+    turned = {key: getattr(options, key) for key in KNOBS}
+    recipe |= {key: knob for key, knob in turned.items() if knob != getattr(Options, key)}
+    if options.protect:
+        recipe["protect"] = True
     return recipe | {"tile": options.tile}
 
 
@@ -120,7 +145,7 @@ def _paint_pictures(
     painter: Stylizer | Inpainter,
     options: Options,
     recipe: dict[str, Any],
-    masks: Masks | None,
+    layers: Masks | Layers | None,
 ) -> int:
     verb = "filled" if isinstance(painter, Inpainter) else "painted"
     if job.videos and isinstance(painter, Inpainter):
@@ -139,7 +164,7 @@ def _paint_pictures(
             quality=options.quality,
             max_pixels=options.max_pixels,
             workers=options.workers,
-            masks=masks,
+            layers=layers,
         )
     except KeyboardInterrupt:
         return _complain(f"Stopped. {_progress(job, options)}", INTERRUPTED)
@@ -154,9 +179,11 @@ def _paint_pictures(
     return DONE
 
 
-def _paint_video(job: VideoJob, stylizer: Stylizer, options: Options, masks: Masks | None) -> int:
+def _paint_video(job: VideoJob, stylizer: Stylizer, options: Options, layers: Layers | None) -> int:
     film = Film()
-    cover = partial(masks.coverage, Path(job.source)) if masks else None
+    source = Path(job.source)
+    cover = partial(layers.masks.coverage, source) if layers and layers.masks else None
+    arrange = partial(layers.layout, stylizer, source) if layers and layers.others else None
     if is_camera(job.source):
         _say(f"Painting what {job.source} sees, until Ctrl-C.")
     try:
@@ -170,6 +197,7 @@ def _paint_video(job: VideoJob, stylizer: Stylizer, options: Options, masks: Mas
             smooth=options.smooth,
             max_pixels=options.max_pixels,
             cover=cover,
+            arrange=arrange,
         )
     except KeyboardInterrupt:
         return _complain(_what_is_kept(film), INTERRUPTED)

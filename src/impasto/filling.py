@@ -1,4 +1,4 @@
-"""Which mask goes with which photo: files, or of a hole what a photo has transparent."""
+"""Which masks and labels go with which photo: files, or of a hole what it has transparent."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,35 +10,34 @@ from torch import Tensor
 from impasto.animations import is_animation
 from impasto.huge import MIN_PIXELS
 from impasto.images import list_images, open_picture, split_picture
+from impasto.inference import Stylizer
 from impasto.inference.coverage import to_coverage
+from impasto.inference.regions import Layout, to_tensors
 from impasto.manifest import file_stamp
 from impasto.masks import dilate_mask, load_mask, missing_share, to_mask
 from impasto.pictures import opened, write_encoded
 
+NAMES = {"mask": "mask", "regions": "label picture", "protect": "protecting mask"}  # by argument
 DEEP_FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}  # those that keep 16 bits
 
 
 @dataclass
-class Masks:
-    """Find and read what is missing in photos, or where they are to be painted.
+class Companions:
+    """Find the picture files that go with photos.
 
     Args:
-        source: A mask file for all photos, a folder of mask files that are named as the photos are,
-            or ``None`` where the photos are transparent in the hole.
+        key: Of the argument that asks for them, for messages.
+        source: A file for all photos, a folder of files that are named as the photos are, or
+            ``None`` for none.
         photos: The folder of photos, where it is one.
-        invert: Whether mask files show what is known, or is to stay.
-        dilate: Pixels by which what is light in them grows, at the size of the photo.
-        max_pixels: Largest width times height opened.
 
     Raises:
-        ValueError: If a folder of masks holds no pictures.
+        ValueError: If a folder holds no pictures.
     """
 
+    key: str
     source: Path | None
     photos: Path | None
-    invert: bool
-    dilate: int
-    max_pixels: int
     _files: dict[Path, list[Path]] = field(init=False, default_factory=dict)  # by name, no suffix
 
     def __post_init__(self) -> None:
@@ -47,15 +46,59 @@ class Masks:
         for path in list_images(self.source):
             self._files.setdefault(path.relative_to(self.source).with_suffix(""), []).append(path)
         if not self._files:
-            raise ValueError(f"mask={self.source} holds no pictures, such as PNG files.")
+            raise ValueError(f"{self.key}={self.source} holds no pictures, such as PNG files.")
+
+    def stamp(self, photo: Path) -> list[int]:
+        """Tell one version of a photo's file from another without reading it; empty without one."""
+        try:
+            file = self.of(photo)
+        except ValueError:
+            return []
+        return file_stamp(file) if file else []
+
+    def of(self, photo: Path) -> Path | None:
+        """The file of a photo.
+
+        Args:
+            photo: A picture or a video.
+
+        Raises:
+            ValueError: If a folder has none for it, or several.
+        """
+        if self.source is None or not self._files:
+            return self.source
+        name = photo.relative_to(self.photos) if self.photos else Path(photo.name)
+        found = self._files.get(name.with_suffix(""), [])
+        if len(found) > 1:  # a.png and a.jpg: that of the same suffix
+            found = [path for path in found if path.suffix == photo.suffix] or found
+        if len(found) != 1:
+            what = NAMES[self.key] if not found else f"{NAMES[self.key]}s"
+            raise ValueError(
+                f"{photo} has {'several' if found else 'no'} {what} in {self.source}: one named "
+                f"{name.with_suffix('.png')} is needed."
+            )
+        return found[0]
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Read what is missing in photos, or where they are to be painted.
+
+    Args:
+        files: The masks, or none where photos are transparent in the hole.
+        invert: Whether mask files show what is known, or is to stay.
+        dilate: Pixels by which what is light in them grows, at the size of the photo.
+        max_pixels: Largest width times height opened.
+    """
+
+    files: Companions
+    invert: bool
+    dilate: int
+    max_pixels: int
 
     def stamp(self, photo: Path) -> list[int]:
         """Tell one version of a photo and its mask from another without reading them."""
-        try:
-            mask = self._file_of(photo)
-        except ValueError:
-            mask = None
-        return file_stamp(photo) + (file_stamp(mask) if mask else [])
+        return file_stamp(photo) + self.files.stamp(photo)
 
     def open(self, photo: Path) -> tuple[Image.Image, Tensor]:
         """Read a photo and its hole.
@@ -72,7 +115,7 @@ class Masks:
             ValueError: If photo or mask cannot be read, the photo is of a kind that is not filled,
                 has no mask or several, or the mask leaves nothing known.
         """
-        file = self._file_of(photo)
+        file = self.files.of(photo)
         _refuse_kinds(photo, self.max_pixels)
         picture = open_picture(photo, self.max_pixels)
         if file is None:
@@ -102,25 +145,67 @@ class Masks:
             FileNotFoundError: If the mask is no longer there.
             ValueError: If the photo has no mask or several, or it cannot be read.
         """
-        file = self._file_of(photo)
+        file = self.files.of(photo)
         assert file is not None  # the command asks for mask=
         picture = open_picture(file, self.max_pixels)
         return to_coverage(picture, size, self.invert, self.dilate)
 
-    def _file_of(self, photo: Path) -> Path | None:
-        if self.source is None or not self._files:
-            return self.source
-        name = photo.relative_to(self.photos) if self.photos else Path(photo.name)
-        found = self._files.get(name.with_suffix(""), [])
-        if len(found) > 1:  # a.png and a.jpg: that of the same suffix
-            found = [path for path in found if path.suffix == photo.suffix] or found
-        if len(found) != 1:
-            what = "no mask" if not found else "several masks"
-            raise ValueError(
-                f"{photo} has {what} in {self.source}: one named {name.with_suffix('.png')} is "
-                f"needed."
-            )
-        return found[0]
+
+@dataclass(frozen=True)
+class Layers:
+    """Read what tells a stylizer where to paint what.
+
+    Args:
+        masks: Where to paint at all, ``None`` for everywhere.
+        others: The pictures that a stylizer takes besides, by the name of its argument: ``regions``
+            and ``protect``.
+        max_pixels: Largest width times height opened.
+    """
+
+    masks: Masks | None
+    others: dict[str, Companions]
+    max_pixels: int
+
+    def check(self, stylizer: Stylizer) -> None:
+        """Raise ValueError where a stylizer could paint no photo by these, before it begins."""
+        regions = self.others.get("regions")
+        if regions is None:
+            stylizer.layout((1, 1))
+        elif regions.source and regions.source.is_file():
+            stylizer.layout((1, 1), open_picture(regions.source, self.max_pixels))
+
+    def stamp(self, photo: Path) -> list[int]:
+        """Tell one version of a photo and its layers from another without reading them."""
+        stamp = self.masks.stamp(photo) if self.masks else file_stamp(photo)
+        return stamp + [part for files in self.others.values() for part in files.stamp(photo)]
+
+    def open(self, photo: Path, size: tuple[int, int]) -> dict[str, Image.Image]:
+        """Read what a stylizer takes besides the photo, by the name of its argument.
+
+        Args:
+            photo: A picture.
+            size: Its width and height, in pixels.
+
+        Raises:
+            FileNotFoundError: If a file is no longer there.
+            ValueError: If one cannot be read, or the photo has none or several.
+        """
+        masks = {"mask": self.masks.coverage(photo, size)} if self.masks else {}
+        return masks | self._open_others(photo)
+
+    def layout(self, stylizer: Stylizer, video: Path, size: tuple[int, int]) -> Layout[Tensor]:
+        """Read the others for all frames of a video; raises what ``open`` does.
+
+        Args:
+            stylizer: That will paint them.
+            video: As it was asked for.
+            size: Width and height of its frames, in pixels.
+        """
+        return to_tensors(stylizer.layout(size, **self._open_others(video)))
+
+    def _open_others(self, photo: Path) -> dict[str, Image.Image]:
+        found = {name: files.of(photo) for name, files in self.others.items()}
+        return {name: open_picture(file, self.max_pixels) for name, file in found.items() if file}
 
 
 def save_deep(picture: Image.Image, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
@@ -125,7 +126,7 @@ def plan_folder(
     output: str | None,
     style: str,
     suffix_choice: str = "keep",
-    masks: Path | None = None,
+    companions: Sequence[Path] = (),
 ) -> Job:
     """Decide where each picture of a folder is painted to: to the same place in another folder.
 
@@ -138,7 +139,7 @@ def plan_folder(
         style: Completes the name where ``output`` is ``None``.
         suffix_choice: One of ``FORMATS``; ``keep`` becomes PNG where a format cannot be saved, or
             is GIF and does not move.
-        masks: A file or folder that may lie in ``source``, and is none of the photos.
+        companions: Files or folders that may lie in ``source``, and are none of the photos.
 
     Raises:
         ValueError: If ``output`` is no folder or is ``source``, there is no picture, or two
@@ -158,8 +159,9 @@ def plan_folder(
         inner = place.resolve().relative_to(folder)
         pictures = [path for path in pictures if not path.is_relative_to(inner)]
         videos = [path for path in videos if not path.is_relative_to(source / inner)]
-    if masks is not None and not folder.is_relative_to(masks.resolve()):
-        pictures = [p for p in pictures if not _is_in(source / p, masks)]
+    for other in companions:
+        if not folder.is_relative_to(other.resolve()):
+            pictures = [path for path in pictures if not _is_in(source / path, other)]
     if not pictures:
         hint = f" Its videos are painted one by one: input={videos[0]}" if videos else ""
         raise ValueError(f"input={source} holds no pictures, such as JPEG or PNG files.{hint}")

@@ -21,6 +21,7 @@ USAGE = f"""Paint a photo, a video or a folder of photos with a trained network,
   python infer.py ckpt=checkpoints/starry_night.safetensors input=photos/ output=painted/
   python infer.py ckpt=checkpoints/starry_night.safetensors input=film.mp4 output=painted.mp4
   python infer.py ckpt=checkpoints/starry_night.safetensors input=camera:0 smooth=0.8
+  python infer.py ckpt=paintings.safetensors input=photo.jpg style=udnie:2,the_scream strength=0.6
   python infer.py ckpt=checkpoints/inpainting.safetensors input=photo.jpg mask=mask.png
 
   ckpt        a .safetensors file that train.py wrote (needed)
@@ -34,7 +35,16 @@ USAGE = f"""Paint a photo, a video or a folder of photos with a trained network,
   overwrite   true or false: paint again what the output folder already holds, whoever painted it;
               default: false, which paints only what is missing, and again what was painted from
               another version of a photo or its mask, with another ckpt, quality, precision, tile,
-              colors or other options of masks
+              or with other knobs or options of masks
+  style       of a network of many: one, or a mix such as starry_night:0.7,the_scream:0.3; with
+              regions=, one of these for each, with slashes between, and photo for what stays as it
+              is: udnie/the_scream:2,starry_night/photo; default: the network's first
+  strength    how much is painted, from 0, the photo, to 1, the painting; default: 1
+  stroke      size of the strokes of networks of many styles, in pixels of the painting's shorter
+              side; default: 0, the smallest that the network has
+  regions     a picture whose grey levels, from dark to light, are the regions of style=; or a
+              folder of them, as with mask=
+  protect     a picture that is white where less is to be painted, as on faces; or a folder of them
   colors      whose colours a painting gets: {", ".join(COLORS)}; photo keeps the
               photo's and paints its luminance only, matched moves the painting's to the photo's in
               mean and spread; default: painting
@@ -78,6 +88,11 @@ class Options:
     codec: str = "auto"
     smooth: float = 0.0
     tile: str = "auto"
+    style: str | None = None
+    strength: float = 1.0
+    stroke: float = 0.0
+    regions: str | None = None
+    protect: str | None = None
     colors: str = "painting"
     device: str = "auto"
     precision: str = "auto"
@@ -88,8 +103,8 @@ class Options:
 def parse_options(argv: list[str]) -> Options:
     """Read ``key=value`` arguments; values stay as they are typed, with no YAML in them.
 
-    What the network and the device allow, the stylizer checks: ``device``, ``precision``, ``tile``
-    and ``colors``.
+    What the network and the device allow, the stylizer checks: ``device``, ``precision``, ``tile``,
+    ``colors``, ``style``, ``strength`` and ``stroke``.
 
     Args:
         argv: Arguments such as ``input=photo.jpg``; of a key given twice, the last counts.
@@ -100,8 +115,9 @@ def parse_options(argv: list[str]) -> Options:
     """
     options = parse_arguments(Options, argv, "infer.py")
     options.ckpt, options.input = (str(Path(p).expanduser()) for p in (options.ckpt, options.input))
-    if options.mask:
-        options.mask = str(Path(options.mask).expanduser())
+    for key in ("mask", "regions", "protect"):
+        if path := getattr(options, key):
+            setattr(options, key, str(Path(path).expanduser()))
     if options.output and options.output.startswith("~"):  # else as given: a slash at its end tells
         options.output = os.path.expanduser(options.output)  # noqa: PTH111 - keeps that slash
     _check(options)
@@ -120,17 +136,19 @@ def _check(options: Options) -> None:
     for key in ("max_pixels", "workers"):
         if getattr(options, key) < 1:
             raise ValueError(f"{key} must be at least 1, got {getattr(options, key)}.")
-    _check_mask(options)
+    _check_masks(options)
     if not is_camera(options.input) and not Path(options.input).exists():
         raise FileNotFoundError(
             f"Nothing at input={options.input}: give a picture, a video, a folder or camera:0."
         )
 
 
-def _check_mask(options: Options) -> None:
+def _check_masks(options: Options) -> None:
     if options.dilate < 0:
         raise ValueError(f"dilate must be at least 0, got {options.dilate}.")
     if options.invert_mask and not options.mask:
         raise ValueError("invert_mask= goes with mask=, which is missing.")
-    if options.mask and not Path(options.mask).exists():
-        raise FileNotFoundError(f"Nothing at mask={options.mask}: give a picture or a folder.")
+    for key in ("mask", "regions", "protect"):
+        path = getattr(options, key)
+        if path and not Path(path).exists():
+            raise FileNotFoundError(f"Nothing at {key}={path}: give a picture or a folder.")

@@ -26,7 +26,7 @@ from impasto.animations import (
     map_frames,
     save_animation,
 )
-from impasto.filling import Masks, save_deep
+from impasto.filling import Layers, Masks, save_deep
 from impasto.huge import is_huge, paint_huge
 from impasto.images import open_picture, save_picture
 from impasto.inference import Inpainter, Stylizer
@@ -41,8 +41,8 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{8}")  # what write_atomically leaves where it is killed
 _LEFTOVER_SECONDS = 60  # unchanged for so long, it is nobody's
 _TILE_BAR = "{percentage:3.0f} % |{bar}| {elapsed}<{remaining}"  # of one large picture
-# A picture that is not huge; its file's stamp; its mask, of a hole or of where to paint.
-_Read = tuple[Image.Image | None, list[int], Tensor | Image.Image | None]
+# A picture that is not huge; its file's stamp; its hole, or what else a stylizer takes, by name.
+_Read = tuple[Image.Image | None, list[int], Tensor | dict[str, Image.Image]]
 
 
 def paint(
@@ -54,7 +54,7 @@ def paint(
     quality: int,
     max_pixels: int,
     workers: int,
-    masks: Masks | None = None,
+    layers: Masks | Layers | None = None,
 ) -> None:
     """Paint what a job asks for; pictures that fail are named on stderr and passed over.
 
@@ -70,13 +70,13 @@ def paint(
         max_pixels: Largest width times height opened; of animations, of all frames together.
         workers: Threads that read and save. As many pictures are held that wait to be painted, and
             as many that wait to be saved.
-        masks: Of what an ``Inpainter`` is to fill, or of where a ``Stylizer`` is to paint; then
+        layers: What an ``Inpainter`` is to fill, or where a ``Stylizer`` is to paint what; then
             huge pictures are held in memory too.
 
     Raises:
         OSError: If a painting cannot be written, as on a full disk.
     """
-    stamp = masks.stamp if masks else file_stamp
+    stamp = layers.stamp if layers else file_stamp
     manifest = Manifest(job.folder, job.place, recipe, stamp) if job.folder else None
     missing = _missing(job, None if overwrite else manifest)
     _sweep(missing)
@@ -88,7 +88,7 @@ def paint(
             tqdm(total=len(missing), unit="picture", disable=silent, leave=False) as bar,
         ):
             warnings.simplefilter("ignore")  # Pillow's, of metadata that is odd but harmless
-            run = _Run(job, painter, bar, manifest, quality, max_pixels, workers, masks)
+            run = _Run(job, painter, bar, manifest, quality, max_pixels, workers, layers)
             run.through(missing)
     finally:
         job.wall_seconds = time.perf_counter() - start
@@ -132,7 +132,7 @@ class _Run:
     quality: int
     max_pixels: int
     workers: int
-    masks: Masks | None
+    layers: Masks | Layers | None
     saves: deque[tuple[Path, "Future[None]"]] = field(default_factory=deque)
 
     def through(self, targets: dict[Path, Path]) -> None:
@@ -162,17 +162,14 @@ class _Run:
 
     def _read(self, source: Path) -> _Read:
         # Before it is read: what changes while it is, shows.
-        if self.masks:
-            stamp = self.masks.stamp(source)
-            if isinstance(self.painter, Inpainter):
-                picture, hole = self.masks.open(source)
-                return picture, stamp, hole
-            picture = open_picture(source, self.max_pixels)
-            return picture, stamp, self.masks.coverage(source, picture.size)
-        stamp = file_stamp(source)
-        if is_huge(source, self.max_pixels):
-            return None, stamp, None
-        return open_picture(source, self.max_pixels), stamp, None
+        stamp = self.layers.stamp(source) if self.layers else file_stamp(source)
+        if isinstance(self.layers, Masks):
+            picture, hole = self.layers.open(source)
+            return picture, stamp, hole
+        if self.layers is None and is_huge(source, self.max_pixels):
+            return None, stamp, {}
+        picture = open_picture(source, self.max_pixels)
+        return picture, stamp, self.layers.open(source, picture.size) if self.layers else {}
 
     def _paint(
         self,
@@ -183,31 +180,31 @@ class _Run:
     ) -> None:
         painted: Animation | Image.Image
         with self._failures_of(source):
-            picture, stamp, mask = reading.result()
+            picture, stamp, layers = reading.result()
             if picture is None:
                 self._paint_huge(source, stamp, target)
                 return
             has_more = picture.info.get("has_more_frames", False)
             can_move = has_more and target.suffix.lower() in ANIMATED_SUFFIXES
-            if isinstance(mask, Tensor):
-                painted = self._fill(source, picture, mask)
-            elif can_move and is_animation(source):
-                painted = map_frames(source, partial(self._stylize, mask=mask), self.max_pixels)
+            if isinstance(layers, Tensor):
+                painted = self._fill(source, picture, layers)
             else:
-                painted = self._stylize(picture, mask)
-            if isinstance(mask, Image.Image) and mask.getextrema() == (0, 0):
-                self._say(f"Nothing is painted in {source} by its mask: it is saved as it was.")
+                if "mask" in layers and layers["mask"].getextrema() == (0, 0):
+                    self._say(f"Nothing is painted in {source} by its mask: it is saved as it was.")
+                stylize = partial(self._stylize, layers=layers)
+                moves = can_move and is_animation(source)
+                painted = (
+                    map_frames(source, stylize, self.max_pixels) if moves else stylize(picture)
+                )
             saving = pool.submit(self._save, painted, source, stamp, target)
             self.saves.append((source, saving))
             if has_more and not isinstance(painted, Animation):
                 self._say(f"{source} has several frames, {target.name} only the first of them.")
 
-    def _stylize(self, picture: Image.Image, mask: Image.Image | None) -> Image.Image:
+    def _stylize(self, picture: Image.Image, layers: dict[str, Image.Image]) -> Image.Image:
         assert not isinstance(self.painter, Inpainter)
         with self._timed() as progress:
-            if mask is None:
-                return self.painter(picture, progress)
-            return self.painter(picture, progress, mask=mask)
+            return self.painter(picture, progress, **layers)
 
     def _fill(self, source: Path, picture: Image.Image, mask: Tensor) -> Image.Image:
         assert isinstance(self.painter, Inpainter)

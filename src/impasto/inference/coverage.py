@@ -86,13 +86,29 @@ def lay_on_picture(photo: Image.Image, painted: Image.Image, coverage: Image.Ima
     return Image.composite(painted, photo.convert(painted.mode), coverage)
 
 
-def check_coverage(mask: object, images: Tensor) -> Tensor:
+def unpainted(picture: Image.Image) -> Image.Image:
+    """Bring a picture to the mode that its painting has, and leave its pixels as they are.
+
+    Args:
+        picture: Of any mode; one of more than 8 bits is rounded.
+
+    Returns:
+        A picture of mode RGB, or RGBA where it is not opaque.
+    """
+    colour, opacity = split_picture(picture)
+    if opacity is not None:
+        colour.putalpha(opacity)
+    return lay_on_picture(picture, colour, Image.new("L", picture.size))
+
+
+def check_coverage(mask: object, images: Tensor, name: str = "mask") -> Tensor:
     """Take what a caller gives for tensors.
 
     Args:
         mask: Shares in [0, 1] of any float type, or booleans; shape ``(N, 1, H, W)``,
             ``(1, 1, H, W)`` or ``(1, H, W)``.
         images: Of shape ``(N, C, H, W)``.
+        name: Of the argument, for messages.
 
     Returns:
         Floats, shape ``(N, 1, H, W)`` or ``(1, 1, H, W)``.
@@ -100,21 +116,38 @@ def check_coverage(mask: object, images: Tensor) -> Tensor:
     Raises:
         ValueError: If it is anything else.
     """
-    if not isinstance(mask, Tensor):
-        raise ValueError(f"The mask of a tensor must be a tensor, got {type(mask).__name__}.")
-    shape = tuple(mask.shape)
-    count, _, height, width = images.shape
-    shares = mask[None] if mask.ndim == 3 else mask
-    if shares.ndim != 4 or shares.shape[1:] != (1, height, width) or len(shares) not in (1, count):
-        raise ValueError(
-            f"A mask must be of shape ({count}, 1, {height}, {width}) or (1, {height}, {width}) "
-            f"for these images, got {shape}."
-        )
+    shares = check_maps(mask, images, name)
     if shares.dtype == torch.bool:
         return shares.float()
     if not shares.is_floating_point():
-        raise ValueError(f"A mask must hold floats in [0, 1], got {mask.dtype}: divide by 255.")
+        raise ValueError(f"{name}= must hold floats in [0, 1], got {shares.dtype}: divide by 255.")
     if not ((shares >= 0) & (shares <= 1)).all():
-        low, high = float(mask.min()), float(mask.max())
-        raise ValueError(f"A mask must be from 0 to 1, got values from {low:g} to {high:g}.")
+        low, high = float(shares.min()), float(shares.max())
+        raise ValueError(f"{name}= must be from 0 to 1, got values from {low:g} to {high:g}.")
     return shares
+
+
+def check_maps(maps: object, images: Tensor, name: str) -> Tensor:
+    """Take one channel for every image, or one for all.
+
+    Args:
+        maps: Of any type, shape ``(N, 1, H, W)``, ``(1, 1, H, W)`` or ``(1, H, W)``.
+        images: Of shape ``(N, C, H, W)``.
+        name: Of the argument, for messages.
+
+    Returns:
+        The same, shape ``(N, 1, H, W)`` or ``(1, 1, H, W)``.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    if not isinstance(maps, Tensor):
+        raise ValueError(f"{name}= of a tensor must be a tensor, got {type(maps).__name__}.")
+    count, _, height, width = images.shape
+    planes = maps[None] if maps.ndim == 3 else maps
+    if planes.ndim != 4 or planes.shape[1:] != (1, height, width) or len(planes) not in (1, count):
+        raise ValueError(
+            f"{name}= must be of shape ({count}, 1, {height}, {width}) or (1, {height}, {width}) "
+            f"for these images, got {tuple(maps.shape)}."
+        )
+    return planes

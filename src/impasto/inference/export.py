@@ -23,10 +23,12 @@ from impasto.networks import (
     ChannelwiseContextEncoder,
     ContextEncoder,
     ContextEncoderPlus,
+    MultiTransformerNet,
     TransformerNet,
 )
 
 INPUT, MASKS = "photos", "masks"
+KNOBS = ("style", "stroke", "strength")
 OUTPUT, FILLED = "paintings", "filled"
 FILLERS = (ChannelwiseContextEncoder, ContextEncoder, ContextEncoderPlus)
 AXES = {0: "batch", 2: "height", 3: "width"}  # of any size from 1 up
@@ -42,21 +44,25 @@ def export_onnx(network: nn.Module, header: Header, half: bool = False) -> bytes
     Both are float32 RGB in [0, 1], shape ``(N, 3, H, W)``, for any N, H and W from 1 up: padding
     and cropping are in the graph. Networks that fill holes take ``masks`` as well, float32 of shape
     ``(N, 1, H, W)`` with 1 for missing, and give ``filled``; of those for one size only N is free.
-    The header lies in the metadata, as JSON under ``impasto``.
+    Networks of many styles take the knobs of every photo as well, float32: ``style``, how much of
+    each of S styles in the order of the header, shape ``(N, S)``, in rows that add up to 1;
+    ``stroke`` in pixels, shape ``(N,)``; ``strength`` in [0, 1], shape ``(N,)``. The header lies in
+    the metadata, as JSON under ``impasto``.
 
     Args:
         network: Maps photos to paintings, or photos and masks to filled photos; it is copied, not
             changed.
         header: What its checkpoint says of it.
         half: Whether to keep weights and compute in fp16, but for the first layer of a
-            ``TransformerNet``, and for the smooth fill that a ``ContextEncoderPlus`` starts from.
+            ``TransformerNet`` and the rows of many styles, and for the smooth fill that a
+            ``ContextEncoderPlus`` starts from.
 
     Returns:
         All of an ``.onnx`` file; the same network gives the same bytes.
 
     Raises:
         ImportError: If the packages of the extra ``export`` are missing.
-        ValueError: If ``half`` is asked of a network other than these two.
+        ValueError: If ``half`` is asked of any other network.
     """
     _require_extra()
     import onnx
@@ -67,7 +73,7 @@ def export_onnx(network: nn.Module, header: Header, half: bool = False) -> bytes
         exported = torch.onnx.export(
             program,
             dynamo=True,
-            input_names=[INPUT, MASKS] if fills else [INPUT],
+            input_names=input_names(network),
             output_names=[FILLED] if fills else [OUTPUT],
             opset_version=OPSET,
             verbose=False,
@@ -118,18 +124,29 @@ def _prepare(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network).to("cpu", torch.float32).eval().requires_grad_(False)
 
 
+def input_names(network: nn.Module) -> list[str]:
+    """What an exported network takes, in order."""
+    if isinstance(network, MultiTransformerNet):
+        return [INPUT, *KNOBS]
+    return [INPUT, MASKS] if isinstance(network, FILLERS) else [INPUT]
+
+
 def _trace(network: nn.Module) -> ExportedProgram:
     size = getattr(network, "size", None)
     height, width = (size, size) if size else (17, 22)  # sizes that differ, none of them 1
     inputs = [torch.zeros(2, 3, height, width)]
     if isinstance(network, FILLERS):
         inputs.append(torch.zeros(2, 1, height, width))
+    if isinstance(network, MultiTransformerNet):
+        inputs += [torch.ones(2, len(network.style_rows)), torch.ones(2), torch.ones(2)]
     axes = {axis: Dim(name, min=1) for axis, name in _free_axes(network).items()}
     # What it cannot prove of all sizes, such as that four times a number is even, it then checks.
     return torch.export.export(
         network,
         tuple(inputs),
-        dynamic_shapes=(axes,) * len(inputs),
+        dynamic_shapes=tuple(
+            {axis: name for axis, name in axes.items() if axis < values.ndim} for values in inputs
+        ),
         prefer_deferred_runtime_asserts_over_guards=True,
     )
 
@@ -164,9 +181,13 @@ def _halve(network: nn.Module) -> nn.Module:
         network.encoder[0] = nn.Sequential(to_half, network.encoder[0])
         network.to_correction = nn.Sequential(network.to_correction, to_float)  # type: ignore[assignment]
         return network
+    if isinstance(network, MultiTransformerNet):
+        _halve(network.trunk)
+        return network
     if not isinstance(network, TransformerNet):
         raise ValueError(
-            f"half takes a TransformerNet or a ContextEncoderPlus, got {type(network).__name__}."
+            f"half takes a TransformerNet, a MultiTransformerNet or a ContextEncoderPlus, got "
+            f"{type(network).__name__}."
         )
     network.half()
     network.encoder[0].float()
@@ -194,8 +215,10 @@ def _without_noise() -> Iterator[None]:
 def _tidy(graph: Any, axes: dict[int, str]) -> None:
     """Name the axes; drop where in whose source every node came from, a tenth of the file."""
     for value in (*graph.input, *graph.output):
+        sizes = value.type.tensor_type.shape.dim
         for axis, name in axes.items():
-            value.type.tensor_type.shape.dim[axis].dim_param = name
+            if axis < len(sizes):
+                sizes[axis].dim_param = name
     graph.ClearField("value_info")  # inner shapes, by the former names
     for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("metadata_props")

@@ -46,14 +46,16 @@ class MultiTransformerNet(nn.Module):
         super().__init__()
         if num_styles < 1:
             raise ValueError(f"MultiTransformerNet needs at least 1 style, got {num_styles}.")
-        if len(strokes) != 2 or not 0 < strokes[0] < strokes[1]:
+        sizes = tuple(strokes)
+        are_whole = all(isinstance(size, int) for size in sizes)
+        if not are_whole or len(sizes) != 2 or not 0 < sizes[0] < sizes[1]:
             raise ValueError(f"strokes must be a smaller and a larger size, got {strokes}.")
-        self.strokes = (strokes[0], strokes[1])
+        self.strokes = (sizes[0], sizes[1])
         self.trunk = TransformerNet(width, num_blocks)
-        sizes = [len(self.trunk.get_parameter(name)) for name in _norms(self.trunk)]
-        self.style_rows = nn.Parameter(torch.zeros(num_styles, sum(sizes)))
-        self.stroke_rows = nn.Parameter(torch.zeros(num_styles, sum(sizes)))
-        self.strength_row = nn.Parameter(torch.zeros(sum(sizes)))
+        length = sum(len(self.trunk.get_parameter(name)) for name in _norms(self.trunk))
+        self.style_rows = nn.Parameter(torch.zeros(num_styles, length))
+        self.stroke_rows = nn.Parameter(torch.zeros(num_styles, length))
+        self.strength_row = nn.Parameter(torch.zeros(length))
 
     def forward(self, images: Tensor, styles: Tensor, stroke: Tensor, strength: Tensor) -> Tensor:
         """Paint photos, each in a style of its own.

@@ -14,7 +14,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from impasto.images import DEFAULT_MAX_PIXELS, DEFAULT_QUALITY
 from impasto.inference.coverage import lay_on
+from impasto.inference.regions import Layout, to_shares
 from impasto.inference.stylizer import Stylizer
 from impasto.inference.video.camera import is_camera
 from impasto.inference.video.codecs import choose_codec
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 NUM_AHEAD = 4  # frames that wait before and behind the network, at most
 T = TypeVar("T")
 Cover = Callable[[tuple[int, int]], Image.Image]  # by width and height, in pixels
+Arrange = Callable[[tuple[int, int]], Layout[Tensor]]  # likewise
 
 
 def paint_video(
@@ -48,6 +49,7 @@ def paint_video(
     smooth: float = 0.0,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     cover: Cover | None = None,
+    arrange: Arrange | None = None,
 ) -> None:
     """Paint a video, or what a camera sees until Ctrl-C.
 
@@ -76,6 +78,8 @@ def paint_video(
         max_pixels: Largest width times height of a frame; asked before anything is decoded.
         cover: Gives a mask of one size for all frames: a picture of mode L, from 0 where they stay
             as they are to 255 where they are painted.
+        arrange: Gives the stylizer's layout for all frames, where it has several paintings to lay
+            on each other.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -104,9 +108,14 @@ def paint_video(
         beside = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}")
         try:
             sink = Sink(beside, target, first, opened, film, codec=codec, quality=quality)
-            mask = _mask(cover, first) if cover else None
+            height, width = first.pixels.shape[:2]
+            mask = to_shares(cover((width, height))) if cover else None
+            if arrange is None:
+                stylize: Callable[[Tensor], Tensor] = stylizer
+            else:
+                stylize = partial(stylizer.lay_out, layout=arrange((width, height)))
             paint_frame = partial(
-                _painted, stylizer=stylizer, smoother=smoother, film=film, mask=mask
+                _painted, stylize=stylize, smoother=smoother, film=film, mask=mask
             )
             _paint(chain(held, items), paint_frame, sink, opened.num_frames)
             _keep(beside, target, film)
@@ -205,19 +214,16 @@ def _paint(
             raise
 
 
-def _mask(cover: Cover, first: Frame) -> Tensor:
-    """Shares in [0, 1], float32, shape (1, 1, H, W)."""
-    height, width = first.pixels.shape[:2]
-    levels = torch.from_numpy(np.array(cover((width, height))))
-    return levels[None, None].float().div_(255)
-
-
 def _painted(
-    frame: Frame, stylizer: Stylizer, smoother: Smoother, film: Film, mask: Tensor | None
+    frame: Frame,
+    stylize: Callable[[Tensor], Tensor],
+    smoother: Smoother,
+    film: Film,
+    mask: Tensor | None,
 ) -> Frame:
     photo = torch.from_numpy(frame.pixels).permute(2, 0, 1)[None]
     start = time.perf_counter()
-    painted = stylizer(photo)
+    painted = stylize(photo)
     film.seconds += time.perf_counter() - start
     film.num_frames += 1
     painted = smoother(photo, painted)
