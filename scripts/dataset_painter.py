@@ -5,7 +5,7 @@ import io
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
@@ -14,13 +14,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch import nn
 
 from dataset_photo import Photo, decode_name, encode, open_bytes, read_rows
 from dataset_store import Store
 from impasto.checkpoint import Header
 from impasto.images import open_picture
 from impasto.inference import Stylizer
-from impasto.networks import TransformerNet
 from impasto.painting import one_line
 
 # Names are bytes: what a disk holds need not be text.
@@ -57,6 +57,7 @@ class Job:
         precision: As ``Stylizer`` takes it.
         num_threads: That compute, and as many that read and write.
         shard_size: Paintings in a Parquet file, at most.
+        knobs: As ``Stylizer`` takes them, by name.
     """
 
     photos: Store
@@ -69,6 +70,7 @@ class Job:
     precision: str
     num_threads: int
     shard_size: int
+    knobs: dict[str, Any] = field(default_factory=dict)
 
 
 class Tally:
@@ -104,7 +106,7 @@ class Painter:
 
     def __init__(
         self,
-        network: TransformerNet,
+        network: nn.Module,
         header: Header,
         job: Job,
         tally: "Tally | None" = None,
@@ -112,7 +114,7 @@ class Painter:
         torch.set_num_threads(job.num_threads)
         self.job = job
         self.tally = tally or Tally()
-        self.stylizer = Stylizer(network, header, job.device, job.precision)
+        self.stylizer = Stylizer(network, header, job.device, job.precision, **job.knobs)
 
     def __call__(self, work: Any) -> Any:
         """Paint.

@@ -11,13 +11,13 @@ import pyarrow as pa
 import ray
 import ray.data
 import ray.exceptions
+from torch import nn
 
 import dataset_painter
 import dataset_photo
 import dataset_store
 from dataset_painter import Job, Painter, Tally
 from impasto.checkpoint import Header
-from impasto.networks import TransformerNet
 
 PART = "part"  # a column of one row
 MAX_THREADS = 8  # of one actor: more do not read and save faster than one GPU paints
@@ -148,7 +148,7 @@ def size_pool(wish: Wish, resources: dict[str, float]) -> Pool:
 
 
 def paint_parts(
-    parts: list[Any], network: TransformerNet, header: Header, job: Job, pool: Pool
+    parts: list[Any], network: nn.Module, header: Header, job: Job, pool: Pool
 ) -> Iterator[dict[str, Any]]:
     """Have the actors paint.
 

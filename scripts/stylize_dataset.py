@@ -24,19 +24,21 @@ import argparse
 import os
 import sys
 import time
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
 from tqdm import tqdm
 
 from impasto.checkpoint import Header, load_checkpoint
 from impasto.images import DEFAULT_MAX_PIXELS, DEFAULT_QUALITY
 from impasto.inference.devices import PRECISIONS
-from impasto.inference.levels import require_task
-from impasto.inference.stylizer import TASK
+from impasto.inference.knobs import Knobs
+from impasto.inference.palette import COLORS
+from impasto.inference.stylizer import Stylizer
 from impasto.manifest import fingerprint
-from impasto.networks import TransformerNet
 from impasto.painting import one_line
 
 if TYPE_CHECKING:
@@ -59,8 +61,7 @@ def main() -> int:
     try:
         require_ray()
         network, header = load_checkpoint(options.checkpoint)
-        require_task(header, TASK)
-        assert isinstance(network, TransformerNet)
+        check_knobs(options, network, header)
         return run(options, network, header)
     except (ImportError, OSError, ValueError) as error:
         return complain(str(error), MISUSED)
@@ -90,6 +91,10 @@ def parse() -> argparse.Namespace:
     add("--actors", type=int, help="how many; default: what there are GPUs, or CPUs, for")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     add("--precision", choices=("auto", *PRECISIONS), default="auto")
+    add("--style", help="of a network of many, or a mix: udnie:2,the_scream")
+    add("--strength", type=float, default=1.0, help="from 0, the photo, to 1, the painting")
+    add("--stroke", type=float, help="size of strokes, of a network of many styles, in pixels")
+    add("--colors", choices=COLORS, default="painting", help="whose colours paintings get")
     add("--cpus", type=int, help="of an actor; default: 1, or a GPU's share of them")
     add("--gpus", type=float, help="of an actor; 0.5 has two share one; default: 1 on CUDA")
     add("--address", default="local", help="of a cluster; auto finds this machine's")
@@ -105,6 +110,23 @@ def parse() -> argparse.Namespace:
     return options
 
 
+def knobs_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The knobs that are not as they are by default, for ``Stylizer``."""
+    defaults = asdict(Knobs())
+    return {
+        name: getattr(options, name)
+        for name in defaults
+        if getattr(options, name) != defaults[name]
+    }
+
+
+def check_knobs(options: argparse.Namespace, network: nn.Module, header: Header) -> None:
+    """Raise ValueError, here and not in every actor, if the network does not paint like this."""
+    stylizer = Stylizer(network, header, "cpu", "fp32", **knobs_of(options))
+    if stylizer.num_regions > 1:
+        raise ValueError(f"--style={options.style} names regions, which only infer.py paints.")
+
+
 def require_ray() -> None:
     """Raise ImportError, which says what to do, where Ray Data is not installed."""
     missing = [name for name in RAY_DATA if find_spec(name) is None]  # importing takes seconds
@@ -115,7 +137,7 @@ def require_ray() -> None:
         )
 
 
-def run(options: argparse.Namespace, network: TransformerNet, header: Header) -> int:
+def run(options: argparse.Namespace, network: nn.Module, header: Header) -> int:
     """Plan, paint what is missing, and tell; returns the exit code."""
     from dataset_painter import Job
     from dataset_plan import claim, make_plan
@@ -125,11 +147,12 @@ def run(options: argparse.Namespace, network: TransformerNet, header: Header) ->
     if (photos.files, photos.root) == (paintings.files, paintings.root):
         raise ValueError(f"{options.output} is the input itself: give another folder.")
     shared = (options.format, options.quality, options.max_pixels, options.column)
-    job = Job(photos, paintings, *shared, "cpu", options.precision, 1, options.shard_size)
+    knobs = knobs_of(options)
+    job = Job(photos, paintings, *shared, "cpu", options.precision, 1, options.shard_size, knobs)
     plan = make_plan(job, options.actors or os.cpu_count() or 1)
     names = ("format", "quality", "precision")
     recipe = {"checkpoint": fingerprint(options.checkpoint)}
-    claim(job, recipe | {name: getattr(options, name) for name in names}, plan)
+    claim(job, recipe | {name: getattr(options, name) for name in names} | knobs, plan)
     if not plan.parts:
         print(f"{options.output}: all {plan.num_photos} photos are painted, nothing to do.")
         return DONE
@@ -137,7 +160,7 @@ def run(options: argparse.Namespace, network: TransformerNet, header: Header) ->
 
 
 def paint(
-    options: argparse.Namespace, job: "Job", plan: "Plan", network: TransformerNet, header: Header
+    options: argparse.Namespace, job: "Job", plan: "Plan", network: nn.Module, header: Header
 ) -> int:
     """Paint what is missing, and tell; returns the exit code."""
     import ray

@@ -17,8 +17,8 @@ from PIL import Image
 
 from impasto import Stylizer
 from impasto.checkpoint import Header, load_checkpoint, save_checkpoint
-from impasto.images import save_image
-from impasto.networks import TransformerNet
+from impasto.images import load_image, save_image
+from impasto.networks import MultiTransformerNet, TransformerNet
 
 pytest.importorskip("fsspec")
 pa = pytest.importorskip("pyarrow")
@@ -386,3 +386,24 @@ def test_nothing_is_lost_when_an_actor_is_killed(checkpoint: Path, tmp_path: Pat
     assert again.returncode == 0
     assert "nothing to do" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in painted.rglob("[0-9]*.jpg")} == stamps
+
+
+def test_knobs_decide_what_is_painted(tmp_path: Path, photos: Path) -> None:
+    pytest.importorskip("ray")
+    network = MultiTransformerNet(2, width=2, num_blocks=1)
+    torch.nn.init.normal_(network.style_rows)
+    arguments = {"num_styles": 2, "strokes": [256, 512], "width": 2, "num_blocks": 1}
+    header = Header("stylization", "MultiTransformerNet", arguments, ["dots", "waves"])
+    checkpoint = tmp_path / "many.safetensors"
+    save_checkpoint(checkpoint, network, header)
+    places = (checkpoint, photos, tmp_path / "painted", "--actors=1", "--precision=fp32")
+    refused = run(*places, "--style=stripes")
+    assert refused.returncode == 2
+    assert "No style 'stripes' in this checkpoint: it has dots, waves." in refused.stderr
+    assert run(*places, "--style=dots/waves").returncode == 2
+    done = run(*places, "--style=waves", "--stroke=300", "--format=png")
+    assert done.returncode == 0, done.stderr
+    first = min(photos.iterdir())
+    stylizer = Stylizer(network, header, "cpu", "fp32", style="waves", stroke=300)
+    painted = load_image(tmp_path / "painted" / f"{first.stem}.png")
+    assert (painted - stylizer(load_image(first))).abs().max() < 2 / 255

@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar, overload
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from impasto.checkpoint import CheckpointError, Header, load_checkpoint
 from impasto.images import split_alpha, split_picture, to_picture
@@ -40,7 +40,8 @@ class Stylizer:
     """A style network that is ready to paint.
 
     Args:
-        network: As its checkpoint holds it; it is left as it is.
+        network: A ``TransformerNet`` or ``MultiTransformerNet``, as its checkpoint holds it; it is
+            left as it is.
         header: What its checkpoint says of it.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
@@ -68,7 +69,7 @@ class Stylizer:
 
     def __init__(
         self,
-        network: TransformerNet | MultiTransformerNet,
+        network: nn.Module,
         header: Header,
         device: str = "auto",
         precision: str = "auto",
