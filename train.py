@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from pathlib import Path
 
 import hydra
 from hydra.errors import InstantiationException
@@ -37,8 +38,17 @@ def main(cfg: DictConfig) -> None:
     if outcome.signal:
         print(f"Stopped. Go on: python train.py resume={run.folder}")
         sys.exit(128 + outcome.signal)
-    mask = "" if "style" in run.cfg else " mask=mask.png"
-    print(f"Try it: python infer.py ckpt={run.folder}/network.safetensors input=photo.jpg{mask}")
+    print(
+        f"Try it: python infer.py ckpt={run.folder}/network.safetensors input=photo.jpg"
+        f"{_what_else(run.cfg)}"
+    )
+
+
+def _what_else(cfg: DictConfig) -> str:
+    """What infer.py has to be told of this network, but for a photo."""
+    if "style" not in cfg:
+        return " mask=mask.png"
+    return f" style={Path(cfg.style.names[-1]).stem}" if "names" in cfg.style else ""
 
 
 if __name__ == "__main__":

@@ -80,10 +80,12 @@ def summarize(painted: Marks, photos: Marks, number: int, content_weight: float)
     }
 
 
-def load_networks(paths: Sequence[Path], device: str) -> list[Network]:
+def load_networks(
+    paths: Sequence[Path], device: str, styles: Sequence[str] | None = None
+) -> list[Network]:
     """Load checkpoints, in float32: what a device rounds is not the network's merit.
 
-    Of a network of many styles, each is judged like a network of its own.
+    Of a network of many styles, each is judged like a network of its own, or those asked for.
     """
     networks = []
     for path in paths:
@@ -91,8 +93,12 @@ def load_networks(paths: Sequence[Path], device: str) -> list[Network]:
         if not stylizer.header.styles:
             raise ValueError(f"{path} does not name its style: train it with style.name=NAME.")
         networks += [
-            Network(path, name, stylizer.with_knobs(style=name)) for name in stylizer.header.styles
+            Network(path, name, stylizer.with_knobs(style=name))
+            for name in stylizer.header.styles
+            if styles is None or name in styles
         ]
+    if paths and not networks:
+        raise ValueError(f"No checkpoint has any of the styles {', '.join(styles or [])}.")
     return networks
 
 
@@ -154,6 +160,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--photos", type=Path, required=True, help="folder")
     add("--paintings", type=Path, required=True, help="folder; files are named after the styles")
     add("--teacher", default="hub", help="weights of VGG-19: hub, random or a path")
+    add("--styles", nargs="+", help="judge these only")
     add("--baseline", type=Path, nargs="+", default=[], help="checkpoints to compare with")
     add("--size", type=int, default=256, help="of photos and of paintings' shorter side, in pixels")
     add("--num-photos", type=int, help="take the first ones only")
@@ -172,7 +179,7 @@ def run(options: argparse.Namespace) -> None:
     torch.manual_seed(0)  # for random weights
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    networks = load_networks(options.checkpoints, device)
+    networks = load_networks(options.checkpoints, device, options.styles)
     baselines = find_baselines(networks, load_networks(options.baseline, device))
     paths = find_paintings(options.paintings, networks)
     if not options.rank:

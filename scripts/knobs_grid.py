@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--photo", type=Path, default=PHOTOS[0])
     parser.add_argument("--styles", nargs=2, default=["starry_night_vivid", "the_scream"])
-    parser.add_argument("--painted-at", type=int, default=448, help="size of the photo, in pixels")
+    parser.add_argument("--painted-at", type=int, default=336, help="size of the photo, in pixels")
     parser.add_argument("--size", type=int, default=224, help="of each in the picture, in pixels")
     parser.add_argument("--quality", type=int, default=85)
     options = parser.parse_args()

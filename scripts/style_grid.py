@@ -2,8 +2,8 @@
 
     python scripts/style_grid.py docs/styles.jpg runs/*/*/network.safetensors
 
-Photos above; below, a row for every network, which the preview of its style card leads. Without
-``--photos`` they are scikit-image's.
+Photos above; below, a row for every style of every network, which the preview of its card leads.
+Without ``--photos`` they are scikit-image's.
 """
 
 import argparse
@@ -31,12 +31,14 @@ def square(photo: Tensor, size: int) -> Tensor:
     return photo[..., top : top + size, left : left + size]
 
 
-def row_of(path: Path, photos: Tensor, size: int) -> Tensor:
-    """The preview of a network's style, and what the network paints, all of one size."""
-    stylizer = Stylizer.load(path)
-    preview = load_card(CARDS / f"{stylizer.header.styles[0]}.safetensors").preview_image()
-    painted = torch.cat([square(image[None], size) for image in stylizer(photos)])
-    return torch.cat([square(preview, size), painted])
+def rows_of(path: Path, photos: Tensor, size: int) -> list[Tensor]:
+    """For each of a network's styles its preview, and what the network paints, all of one size."""
+    stylizer, rows = Stylizer.load(path), []
+    for style in stylizer.header.styles:
+        preview = load_card(CARDS / f"{style}.safetensors").preview_image()
+        paintings = stylizer.with_knobs(style=style)(photos).split(1)
+        rows.append(torch.cat([square(image, size) for image in (preview, *paintings)]))
+    return rows
 
 
 def main() -> None:
@@ -56,7 +58,8 @@ def main() -> None:
     small = torch.cat([square(photo[None], options.size) for photo in photos])
     header = torch.cat([torch.ones_like(small[:1]), small])  # a white corner
     rows = [header] * options.columns
-    rows += [row_of(path, photos, options.size) for path in options.checkpoints]
+    for path in options.checkpoints:
+        rows += rows_of(path, photos, options.size)
     rows += [torch.ones_like(header)] * (-len(rows) % options.columns)
     lines = [
         torch.cat(rows[first : first + options.columns])
