@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from impasto.checkpoint import load_checkpoint
 from impasto.losses import PerceptualLoss
 from impasto.networks import MultiTransformerNet
+from impasto.settings import CONFIG_FILE, load_settings
 from impasto.tasks import MultiStylization
 from impasto.training import prepare, train
 
@@ -73,6 +74,23 @@ def test_network_of_three_styles_is_trained_and_goes_on(
     assert (network.style_rows != 0).any(1).all()
     resumed = configure([f"resume={folder}"])
     assert prepare(resumed).folder == folder
+
+
+def test_run_that_goes_on_ends_with_the_weights_of_one_that_never_stopped(
+    configure: Configure, many: list[str], tmp_path: Path
+) -> None:
+    many = [*many, "task.schedule=constant", "trainer.val_check_interval=2"]
+    stopped = train(configure([*many, "trainer.max_steps=4"]))
+    OmegaConf.save(load_settings(stopped, ["trainer.max_steps=8"]), stopped / CONFIG_FILE)
+    train(configure([f"resume={stopped}"]))
+    whole = train(configure([*many, f"run_folder={tmp_path / 'whole'}"]))
+    weights = [
+        torch.load(folder / "resume.ckpt", weights_only=True)["state_dict"]
+        for folder in (stopped, whole)
+    ]
+    assert weights[0].keys() == weights[1].keys()
+    for name, weight in weights[0].items():
+        assert torch.equal(weight, weights[1][name]), name
 
 
 def test_new_style_leaves_the_others_as_they_are(configure: Configure, many: list[str]) -> None:
