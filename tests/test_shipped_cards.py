@@ -10,7 +10,8 @@ from impasto.loss_networks import Lite
 from impasto.training import ASSETS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-STYLES = sorted({path.stem for path in (CONFIGS / "style").glob("*.yaml")} - {"image"})
+NOT_CARDS = {"image", "many"}
+STYLES = sorted({path.stem for path in (CONFIGS / "style").glob("*.yaml")} - NOT_CARDS)
 SIZES = [256, 384, 512]  # of paintings, in pixels
 MAX_BYTES = 150_000
 
