@@ -8,7 +8,6 @@ as wrong. Without checkpoints the classics are measured alone.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import report
 from bootstrap import NUM_DRAWS
 from classical_fills import library_versions
 from fill_contest import Contest, Photo, load_photos
@@ -28,7 +28,6 @@ from impasto import save_image
 from impasto.data.irregular import IrregularMasks
 from impasto.data.masks import FAMILIES, MaskFamily, centre
 from impasto.data.mix import IRREGULAR
-from impasto.files import write_atomically
 from impasto.images import image_grid
 from impasto.memory import keep_freed_memory
 
@@ -178,13 +177,7 @@ def provenance(
 def publish(results: Figures, json_path: Path | None, markdown_path: Path | None) -> None:
     """Print the tables and what they mean; write them and all figures where asked to."""
     lines = [*tables(results["groups"], list(results["methods"])), *notes(results)]
-    text = "\n".join(lines) + "\n"
-    print(text, end="")
-    if markdown_path:
-        write_atomically(markdown_path, text.encode())
-    if json_path:
-        content = json.dumps(results, indent=2, allow_nan=False) + "\n"
-        write_atomically(json_path, content.encode())
+    report.publish("\n".join(lines) + "\n", results, markdown_path, json_path)
 
 
 def notes(results: Figures) -> list[str]:

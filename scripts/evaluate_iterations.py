@@ -8,7 +8,6 @@ good. Counted are moves, not evaluations; value and moves are computed in float3
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import quantiles
@@ -17,15 +16,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+import report
 from evaluate_style import Figures, Network, find_paintings, load_networks, load_photos
 from impasto.features import Features, find_features
-from impasto.files import write_atomically
 from impasto.losses import PerceptualLoss
 from impasto.memory import keep_freed_memory
 from impasto.optimization import STARTS, Objective, Remembering, logits_of, make_minimizer, noise
-from impasto.styles import find_style
+from impasto.styles import CARDS, find_style
 
-CARDS = Path(__file__).parents[1] / "src" / "impasto" / "assets" / "styles"
 LITE_CONTENT_WEIGHT, VGG_CONTENT_WEIGHT = 0.5, 0.3  # what networks are trained with
 
 
@@ -207,12 +205,7 @@ def publish(results: Figures, json_path: Path | None, markdown_path: Path | None
         f"{made['device']}",
     ]
     lines += [f"- skipped: {reason}" for reason in made["skipped"]]
-    text = "\n".join(lines) + "\n"
-    print(text, end="")
-    if markdown_path:
-        write_atomically(markdown_path, text.encode())
-    if json_path:
-        write_atomically(json_path, (json.dumps(results, indent=2) + "\n").encode())
+    report.publish("\n".join(lines) + "\n", results, markdown_path, json_path)
 
 
 def told(count: float, limit: int) -> str:

@@ -9,7 +9,6 @@ network; only styles of the package, whose cards it has, can be asked about stro
 """
 
 import argparse
-import json
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
@@ -19,10 +18,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+import report
 from evaluate_style import load_photos
 from impasto import Stylizer
 from impasto.cards import StyleCard, load_card
-from impasto.files import write_atomically
 from impasto.loss_networks import Lite
 from impasto.losses import content_distance, gram_matrix, style_distance
 from impasto.losses.perceptual import halve
@@ -159,9 +158,4 @@ def publish(figures: Figures, num_photos: int, options: argparse.Namespace) -> N
         f"- border: mean difference of neighbours within {BAND} pixels of where this style meets "
         "the next one, over the larger of the two styles' own there",
     ]
-    text = "\n".join(lines) + "\n"
-    print(text, end="")
-    if options.markdown:
-        write_atomically(options.markdown, text.encode())
-    if options.json:
-        write_atomically(options.json, (json.dumps(figures, indent=2) + "\n").encode())
+    report.publish("\n".join(lines) + "\n", figures, options.markdown, options.json)

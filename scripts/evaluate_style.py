@@ -7,7 +7,6 @@ against the same layers: compare networks with it, not styles.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import report
 from impasto import Stylizer, load_image, save_image
-from impasto.files import write_atomically
-from impasto.images import image_grid, list_images
+from impasto.images import image_grid, list_images, square
 from impasto.loss_networks import VGG, Lite
 from impasto.memory import keep_freed_memory
 from impasto.styles import load_painting
 from judging import CONTENT_LAYER, STYLE_LAYERS, Judge, Marks, Painter, measure, spearman
-from style_grid import square
 
 RANKED_PHOTOS = 20  # painted by every network, for the rank correlation
 COLUMNS = {
@@ -269,12 +267,7 @@ def publish(results: Figures, json_path: Path | None, markdown_path: Path | None
             f"image and a painting: {rank['overall']:.4f}; of one painting each, on average: "
             f"{rank['mean_per_painting']:.4f}"
         )
-    text = "\n".join(lines) + "\n"
-    print(text, end="")
-    if markdown_path:
-        write_atomically(markdown_path, text.encode())
-    if json_path:
-        write_atomically(json_path, (json.dumps(results, indent=2) + "\n").encode())
+    report.publish("\n".join(lines) + "\n", results, markdown_path, json_path)
 
 
 def draw(networks: Sequence[Network], paintings: dict[str, Tensor], photos: Tensor) -> list[Tensor]:

@@ -11,7 +11,6 @@ A network that paints hardly any strokes is steady, too: see what it has left of
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Sequence
@@ -22,9 +21,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+import report
 from evaluate_style import Figures, Network, find_baselines, load_networks, load_photos
 from impasto import save_image
-from impasto.files import write_atomically
 from impasto.images import image_grid
 from impasto.losses.temporal import warp
 from impasto.memory import keep_freed_memory
@@ -228,12 +227,7 @@ def publish(
         f"{made['device']}"
     )
     lines += [f"- skipped: {reason}" for reason in made["skipped"]]
-    text = "\n".join(lines) + "\n"
-    print(text, end="")
-    if options.markdown:
-        write_atomically(options.markdown, text.encode())
-    if options.json:
-        write_atomically(options.json, (json.dumps(results, indent=2) + "\n").encode())
+    report.publish("\n".join(lines) + "\n", results, options.markdown, options.json)
 
 
 def draw(networks: Sequence[Network], baselines: dict[str, Network], clip: Clip) -> Tensor:

@@ -20,8 +20,7 @@ from fill_judging import MEASURES, FillJudge
 from impasto import loss_networks, metrics
 from impasto.data.masks import MaskFamily, draw_mask
 from impasto.files import write_atomically
-from impasto.images import list_images, load_image
-from style_grid import square
+from impasto.images import list_images, load_image, square
 
 BATCH_SIZE = 8
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from impasto import Stylizer, load_image, save_image
-from impasto.images import image_grid
-from style_grid import PHOTOS, square
+from impasto.images import image_grid, square
+from style_grid import PHOTOS
 
 SHARES = (0, 0.25, 0.5, 0.75, 1)
 

@@ -27,9 +27,8 @@ from impasto.optimization import MINIMIZERS, STARTS, Optimization
 from impasto.painting import explain_failure, one_line
 from impasto.pictures import SAVED_SUFFIXES
 from impasto.precision import half_dtype
-from impasto.styles import find_style
+from impasto.styles import CARDS, find_style, known_styles
 
-CARDS = Path(__file__).parents[1] / "src" / "impasto" / "assets" / "styles"
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130  # exit codes, as of infer.py
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 NOT_PIXELS = ("content", "style", "output", "weights", "device", "runs")  # what they hold counts
@@ -177,10 +176,9 @@ def _locate(name: str) -> tuple[str | None, Path | None]:
         return name, None
     path = Path(name).expanduser()
     if not path.is_file():
-        known = ", ".join(sorted(card.stem for card in CARDS.glob("*.safetensors")))
         raise FileNotFoundError(
             f"No style {name}: give the path or URL of a picture, the path of a style card, or one "
-            f"of {known}."
+            f"of {', '.join(known_styles())}."
         )
     return (None, path) if path.suffix == ".safetensors" else (str(path), None)
 

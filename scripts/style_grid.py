@@ -15,20 +15,13 @@ from torch import Tensor
 
 from impasto import Stylizer, load_image, save_image
 from impasto.cards import load_card
-from impasto.images import image_grid, resize_short_side
+from impasto.images import image_grid, square
+from impasto.styles import CARDS
 
-CARDS = Path(__file__).parents[1] / "src" / "impasto" / "assets" / "styles"
 PHOTOS = [
     Path(skimage.__file__).parent / "data" / name
     for name in ("astronaut.png", "coffee.png", "chelsea.png")
 ]
-
-
-def square(photo: Tensor, size: int) -> Tensor:
-    """Cut the middle out of an image of shape ``(1, 3, H, W)``, ``size`` pixels a side."""
-    photo = resize_short_side(photo, size)
-    left, top = (photo.shape[-1] - size) // 2, (photo.shape[-2] - size) // 2
-    return photo[..., top : top + size, left : left + size]
 
 
 def rows_of(path: Path, photos: Tensor, size: int) -> list[Tensor]:

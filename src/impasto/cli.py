@@ -74,9 +74,8 @@ def _plan(options: Options, painter: Stylizer | Inpainter) -> Job | VideoJob:
     if isinstance(painter, Inpainter):
         return _plan_filling(options)
     style = options.style or next(iter(painter.header.styles), Path(options.ckpt).stem)
-    style = (
-        re.sub(r"\W+", "_", style)[:LONGEST_NAME].strip("_") or "painted"
-    )  # from anyone's header
+    # A part of a file's name, and perhaps from anyone's header.
+    style = re.sub(r"\W+", "_", style)[:LONGEST_NAME].strip("_") or "painted"
     if is_video(options.input):
         return plan_video(options.input, options.output, style, options.codec)
     source = Path(options.input)

@@ -186,6 +186,24 @@ def resize_short_side(image: Tensor, size: int) -> Tensor:
     return F.interpolate(image, target, mode="bilinear", align_corners=False, antialias=True)
 
 
+def square(image: Tensor, size: int) -> Tensor:
+    """Cut out the middle of an image, after resizing it so that this is as much as can be.
+
+    Args:
+        image: Of shape ``(N, C, H, W)``, any range.
+        size: Pixels a side, at least 1.
+
+    Returns:
+        Of shape ``(N, C, size, size)``.
+
+    Raises:
+        ValueError: If ``size`` is below 1.
+    """
+    image = resize_short_side(image, size)
+    top, left = ((side - size) // 2 for side in image.shape[-2:])
+    return image[..., top : top + size, left : left + size]
+
+
 def image_grid(
     batches: Sequence[Tensor], columns: int | None = None, padding: int = 4, background: float = 1.0
 ) -> Tensor:

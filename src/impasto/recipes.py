@@ -110,11 +110,8 @@ def _multi_network(cfg: DictConfig, names: list[str]) -> tuple[MultiTransformerN
     if not isinstance(trained, MultiTransformerNet) or header.arguments != wanted:
         raise _misfit(cfg.init, trained)
     trained.requires_grad_(True).train()
-    return (
-        (trained.with_new_styles(len(new)), header.styles + new)
-        if new
-        else (trained, header.styles)
-    )
+    network = trained.with_new_styles(len(new)) if new else trained
+    return network, header.styles + new
 
 
 def _inpainting(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Recipe:

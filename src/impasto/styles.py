@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from impasto.cards import Painting, StyleCard, encode_preview, load_card, rounded
 from impasto.download import downloaded, is_url
-from impasto.images import image_grid, load_image, resize_short_side
+from impasto.images import image_grid, load_image, resize_short_side, square
 from impasto.loss_networks import Lite
 from impasto.losses import StyleTargets, style_targets
 
@@ -128,27 +128,26 @@ def stack_targets(
     ]
 
 
+def known_styles() -> list[str]:
+    """Names of the styles whose cards are in the package."""
+    return sorted(card.stem for card in CARDS.glob("*.safetensors"))
+
+
 def previews(cards: Sequence[StyleCard], size: int = 128) -> Tensor:
     """Show styles side by side: the middles of their previews, ``size`` pixels a side.
 
     Returns:
         RGB in [0, 1], shape ``(1, 3, H, W)``.
     """
-    middles = []
-    for card in cards:
-        picture = resize_short_side(card.preview_image(), size)
-        top, left = ((side - size) // 2 for side in picture.shape[-2:])
-        middles.append(picture[..., top : top + size, left : left + size])
-    return image_grid(middles, columns=4)[None]
+    return image_grid([square(card.preview_image(), size) for card in cards], columns=4)[None]
 
 
 def _card_path(name: str) -> Path:
     path = CARDS / f"{name}.safetensors"
     if not path.is_file():
-        known = ", ".join(sorted(card.stem for card in CARDS.glob("*.safetensors")))
         raise ValueError(
-            f"No style {name!r}: there are {known}; or give the path of a style card, which "
-            f"scripts/make_style_card.py makes of any picture."
+            f"No style {name!r}: there are {', '.join(known_styles())}; or give the path of a "
+            f"style card, which scripts/make_style_card.py makes of any picture."
         )
     return path
 
