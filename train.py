@@ -5,25 +5,39 @@ import sys
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from impasto.training import fit, prepare
 
 USER_ERRORS = (OSError, TypeError, ValueError, OmegaConfBaseException, InstantiationException)
+DONE, FAILED, MISUSED = 0, 1, 2  # exit codes; of a signal, 128 more than its number
 
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
 def main(cfg: DictConfig) -> None:
-    """Train what the config says; exit code 1 if it diverged, 2 if it cannot be, 130 by Ctrl-C."""
+    """Train what the config says; exit code 1 if it diverged, 2 if it cannot be, 130 by Ctrl-C.
+
+    A sweep goes on when one of its trainings fails, and tells the first that did at its end.
+    """
+    code = _train(cfg)
+    if code in (FAILED, MISUSED) and HydraConfig.get().mode is RunMode.MULTIRUN:
+        raise RuntimeError("This training failed, see what it said above; the others did not stop.")
+    if code:
+        sys.exit(code)
+
+
+def _train(cfg: DictConfig) -> int:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     try:
         run = prepare(cfg)
     except USER_ERRORS as error:
         print(f"train.py: {error.__cause__ or error}", file=sys.stderr)
-        sys.exit(2)
+        return MISUSED
     print(
         f"Training {run.cfg.name}. Watch it: tensorboard --logdir {run.cfg.run_folder}", flush=True
     )
@@ -31,17 +45,18 @@ def main(cfg: DictConfig) -> None:
         outcome = fit(run)
     except OSError as error:  # a full disk, most often
         print(f"train.py: {error}. What is in {run.folder} is whole.", file=sys.stderr)
-        sys.exit(1)
+        return FAILED
     if outcome.failure:
         print(f"train.py: {outcome.failure}", file=sys.stderr)
-        sys.exit(1)
+        return FAILED
     if outcome.signal:
         print(f"Stopped. Go on: python train.py resume={run.folder}")
-        sys.exit(128 + outcome.signal)
+        return 128 + outcome.signal
     print(
         f"Try it: python infer.py ckpt={run.folder}/network.safetensors input=photo.jpg"
         f"{_what_else(run.cfg)}"
     )
+    return DONE
 
 
 def _what_else(cfg: DictConfig) -> str:
