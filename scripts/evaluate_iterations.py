@@ -24,7 +24,7 @@ from impasto.memory import keep_freed_memory
 from impasto.optimization import STARTS, Objective, Remembering, logits_of, make_minimizer, noise
 from impasto.styles import CARDS, find_style
 
-LITE_CONTENT_WEIGHT, VGG_CONTENT_WEIGHT = 0.5, 0.3  # what networks are trained with
+LITE_CONTENT_WEIGHT, VGG_CONTENT_WEIGHT = 0.4, 0.3  # what networks are trained with
 
 
 def count_iterations(objective: Objective, start: Tensor, value: float, limit: int) -> int | None:
@@ -130,7 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--loss-network", default="lite", help="lite, vgg16 or vgg19")
     add("--teacher", help="weights of the loss network: hub, package, random or a path")
     add("--paintings", type=Path, help="folder; default: the package's style cards, lite alone")
-    add("--content-weight", type=float, help="default: 0.5 with lite, 0.3 with a VGG, as trained")
+    add("--content-weight", type=float, help="default: 0.4 with lite, 0.3 with a VGG, as trained")
     add("--max-iterations", type=int, default=300, help="after which it is given up")
     add("--json", type=Path, help="where to write all figures")
     add("--markdown", type=Path, help="where to write the table")
