@@ -53,6 +53,15 @@ def test_wrong_setting_is_one_line_and_exit_code_2(
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
+def test_sweep_goes_on_after_a_training_that_cannot_be(tiny: list[str], tmp_path: Path) -> None:
+    options = [option for option in tiny if not option.startswith("model.width")]
+    done = run("train.py", "-m", *options, "model.width=0,2", f"hydra.sweep.dir={tmp_path / 'all'}")
+    assert done.returncode == 1, done.stderr
+    assert "width" in done.stderr
+    assert len(list(tmp_path.glob("runs/tiny/*/network.safetensors"))) == 1
+
+
 def test_training_without_a_style_is_told_what_is_missing() -> None:
     done = run("train.py")
     assert done.returncode == 2
