@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 
 import ablate
 import judging
+import release
 from impasto import Inpainter, Stylizer
 from impasto.cards import Painting, load_card
 from impasto.checkpoint import Header, save_checkpoint
@@ -249,3 +250,40 @@ def test_tiles_are_measured_against_the_whole(
     assert float(same[1]) <= 0.01
     assert re.search(r"seams: \d\.\d{3}; the whole", done.stdout)
     assert re.search(r"300 x 200: \d+ s, \d\.\d\d GiB of memory at most", done.stdout)
+
+
+@pytest.mark.slow
+def test_release_trains_what_is_missing_each_from_what_it_starts_with(
+    tiny_lite: list[str], photos: Path, tmp_path: Path
+) -> None:
+    kept = ("data.image", "data.crop", "data.batch", "data.num", "model.", "trainer.")
+    tiny = [option for option in tiny_lite if option.startswith(kept)]
+    only = "--only=starry_night,starry_night_steady"
+    command = ("scripts/release.py", str(photos), str(tmp_path), *tiny, "trainer.max_steps=4", only)
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    made = [Stylizer.load(tmp_path / f"{name}.safetensors") for name in only[7:].split(",")]
+    assert [stylizer.header.styles for stylizer in made] == [["starry_night"]] * 2
+    (config,) = tmp_path.glob("runs/starry_night_steady/*/config.yaml")
+    assert f"init: {tmp_path / 'starry_night.safetensors'}" in config.read_text()
+
+    again = run(*command)
+    assert again.returncode == 0
+    assert again.stdout == ""
+
+
+def test_release_knows_what_it_can_train(tmp_path: Path) -> None:
+    done = run("scripts/release.py", str(tmp_path), str(tmp_path), "--only=nonsense")
+    assert done.returncode == 2
+    assert "no nonsense; there are composition_vii" in done.stderr
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_release_asks_for_what_the_configs_have(full: bool) -> None:
+    everything = release.trainings(full)
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        for training in everything:
+            assert compose("train", [*training.overrides, "data=folder"]).task._target_
+    names = [training.name for training in everything]
+    for number, training in enumerate(everything):
+        assert training.start is None or training.start in names[:number]
