@@ -12,6 +12,7 @@ from torch import Tensor
 
 from impasto.checkpoint import load_checkpoint
 from impasto.images import save_image
+from impasto.loss_networks import Lite
 from impasto.losses import FillingLoss, ReconstructionLoss
 from impasto.networks import ContextEncoderPlus, PatchDiscriminator
 from impasto.tasks import Adversary, Inpainting
@@ -240,6 +241,23 @@ def test_wrong_adversaries_are_refused(arguments: dict[str, object], message: st
 
 
 def test_wrong_average_is_refused() -> None:
-    loss = FillingLoss(ReconstructionLoss(), torch.nn.Identity(), {"a": 1}, {"a": 1})
+    loss = FillingLoss(ReconstructionLoss(), torch.nn.Identity(), {"a": 1})
     with pytest.raises(ValueError, match="ema_decay must be from 0 to below 1, got 1"):
         Inpainting(ContextEncoderPlus(1), loss, ema_decay=1.0)
+
+
+def test_holes_are_seen_in_random_views_while_training() -> None:
+    generator = torch.Generator().manual_seed(0)
+    filled, images = torch.rand(2, 1, 3, 64, 64, generator=generator)
+    masks = torch.ones(1, 1, 64, 64)
+    network = Lite(["relu2_1"], weights="random")
+    plain, viewed = (
+        FillingLoss(ReconstructionLoss(), network, {"relu2_1": 1}, 1, 1, random_views)
+        for random_views in (False, True)
+    )
+    expected = plain.train()(filled, images, masks)
+    seen = [viewed.train()(filled, images, masks) for _ in range(2)]
+    for part in ("perceptual", "texture"):
+        assert seen[0][part] != seen[1][part]
+    assert torch.equal(seen[0]["hole"], expected["hole"])
+    assert torch.equal(viewed.eval()(filled, images, masks)["total"], expected["total"])

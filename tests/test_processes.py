@@ -49,16 +49,16 @@ STEPS = [
     "trainer.val_check_interval=10",
     "data.num_workers=0",
     "model.width=2",
+    # Chance is drawn by every process for itself.
+    "loss.random_views=false",
 ]
 STYLIZATION = [
     "model.num_blocks=1",
     "data.image_size=32",
     "data.crop_size=null",
     "style=starry_night",
-    "loss.random_views=false",
-    # Chance is drawn by every process for itself; a lattice is a ratio over a process's batch.
     "task.input_noise=0",
-    "loss.lattice_weight=0",
+    "loss.lattice_weight=0",  # a ratio over a process's batch
     "task.learning_rate=2e-4",
 ]
 # Instance norm takes away what these add: their gradients are rounding, which Adam blows up.

@@ -118,10 +118,10 @@ def _inpainting(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Re
     loss = FillingLoss(
         instantiate(cfg.loss.reconstruction),
         _loss_network(cfg).compute_in(dtype),
-        _weights(cfg.loss.content_layers),
         _weights(cfg.loss.style_layers),
         perceptual_weight=cfg.loss.perceptual_weight,
         texture_weight=cfg.loss.texture_weight,
+        random_views=cfg.loss.random_views,
     )
     return Recipe(_task(cfg, resumed, loss), _header(cfg, "inpainting", []))
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from impasto.losses.content import content_distance
 from impasto.losses.gram import gram_matrix
 from impasto.losses.processes import averaged
+from impasto.losses.views import random_view
 from impasto.losses.weights import checked_weight, normalized
 
 
@@ -21,13 +22,14 @@ class FillingLoss(nn.Module):
         reconstruction: ``reconstruction(filled, images, mask)`` returns named parts and their
             weighted ``total``.
         network: Loss network: ``network(images, layers)`` returns features by layer name.
-        content_layers: Weight by layer name of the perceptual part; relative to their sum.
-        style_layers: Likewise, of the texture part.
+        layers: Weight by layer name, of both; relative to their sum.
         perceptual_weight: Of the distance of features in the total.
         texture_weight: Of the distance of Gram matrices in the total.
+        random_views: Whether features, while training, are those of ``random_view`` of both: else
+            holes are filled with lines that suit where the loss network's layers look.
 
     Raises:
-        ValueError: If a weight is negative or no number, or those of a part do not add up to
+        ValueError: If a weight is negative or no number, or those of the layers do not add up to
             something positive.
 
     Source:
@@ -39,18 +41,18 @@ class FillingLoss(nn.Module):
         self,
         reconstruction: nn.Module,
         network: nn.Module,
-        content_layers: Mapping[str, float],
-        style_layers: Mapping[str, float],
+        layers: Mapping[str, float],
         perceptual_weight: float = 0.0,
         texture_weight: float = 0.0,
+        random_views: bool = False,
     ) -> None:
         super().__init__()
         self.reconstruction = reconstruction
         self.network = network
-        self.content_layers = normalized("content_layers", content_layers)
-        self.style_layers = normalized("style_layers", style_layers)
+        self.layers = normalized("layers", layers)
         self.perceptual_weight = checked_weight("perceptual_weight", perceptual_weight)
         self.texture_weight = checked_weight("texture_weight", texture_weight)
+        self.random_views = random_views
 
     def forward(self, filled: Tensor, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
         """Compare what a network made of pictures with what they were.
@@ -77,19 +79,20 @@ class FillingLoss(nn.Module):
         return {**parts, "total": total}
 
     def _compare_features(self, filled: Tensor, images: Tensor) -> dict[str, Tensor]:
-        layers = {**self.content_layers, **self.style_layers}
+        if self.random_views and self.training:
+            filled, images = random_view(torch.cat([filled, images])).chunk(2)
         with torch.no_grad():
-            wanted = self.network(images, layers)
-        found = self.network(filled, layers)
-        content = [
+            wanted = self.network(images, self.layers)
+        found = self.network(filled, self.layers)
+        perceptual = [
             weight * content_distance(found[layer], wanted[layer])
-            for layer, weight in self.content_layers.items()
+            for layer, weight in self.layers.items()
         ]
-        style = [
+        texture = [
             weight * _texture_distance(gram_matrix(found[layer]), gram_matrix(wanted[layer]))
-            for layer, weight in self.style_layers.items()
+            for layer, weight in self.layers.items()
         ]
-        return {"perceptual": torch.stack(content).sum(), "texture": torch.stack(style).sum()}
+        return {"perceptual": torch.stack(perceptual).sum(), "texture": torch.stack(texture).sum()}
 
 
 def _texture_distance(grams: Tensor, targets: Tensor) -> Tensor:
