@@ -1,4 +1,4 @@
-"""Photos per second out of a folder, and of shards made of it, against the plain way."""
+"""Photos per second out of a folder, and of JPEG and raw shards of it, against the plain way."""
 
 import argparse
 import itertools
@@ -25,7 +25,8 @@ from impasto.memory import keep_freed_memory
 
 IMAGE_SIZE = 256
 BATCH_SIZE = 4
-PLAIN = "plain"
+PLAIN, DECODING = "plain", "decoding alone"
+ENCODINGS = {"prepared": Shrinking(), "raw": Shrinking(quality=None)}
 SECONDS = 1.0  # a single measurement, about
 KINDS = {"COCO-sized": (640, 480, 48), "camera-sized": (4000, 3000, 6)}  # width, height, photos
 
@@ -49,14 +50,15 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.path:
         folder = arguments.path
         results = {str(folder): compare(folder, arguments.photos, arguments.repeats)}
+        print_figures(str(folder), results[str(folder)])
     else:
         results = {}
         for kind, (width, height, count) in KINDS.items():
             with tempfile.TemporaryDirectory() as name:
                 write_photos(Path(name), width, height, count)
-                results[f"{kind} {width}x{height}"] = compare(Path(name), count, arguments.repeats)
-    for title, figures in results.items():
-        print_figures(title, figures)
+                title = f"{kind} {width}x{height}"
+                results[title] = compare(Path(name), count, arguments.repeats)
+            print_figures(title, results[title])
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
 
@@ -86,14 +88,19 @@ def compare(folder: Path, count: int, repeats: int) -> dict[str, dict[str, list[
     photos = FolderPhotos(folder, IMAGE_SIZE)
     paths = [path for path in photos.train.paths[:count] if isinstance(path, Path)]
     photos.train.paths = paths
-    contenders = {PLAIN: measure_plain(paths)}
+    contenders = {PLAIN: measure_plain(paths, load_plainly), DECODING: measure_plain(paths, decode)}
     with tempfile.TemporaryDirectory() as name:
-        shrinking = Shrinking()
-        make_shards(Path(name), plan_paths(paths, shrinking), shrinking, num_workers=0, quiet=True)
-        shards = PreparedPhotos(name, IMAGE_SIZE)
+        sources: dict[str, PhotoSource] = {"folder": photos}
+        for encoding, shrinking in ENCODINGS.items():
+            shards, plans = Path(name, encoding), plan_paths(paths, shrinking)
+            report = make_shards(shards, plans, shrinking, num_workers=0, quiet=True)
+            print(
+                f"Shards, {encoding}: {report.num_bytes / report.num_photos / 1e3:.1f} kB a photo"
+            )
+            sources[encoding] = PreparedPhotos(shards, IMAGE_SIZE)
         for num_workers in (0, default_num_workers()):
-            contenders[f"folder, {num_workers} workers"] = measure_ours(photos, num_workers)
-            contenders[f"prepared, {num_workers} workers"] = measure_ours(shards, num_workers)
+            for source, made in sources.items():
+                contenders[f"{source}, {num_workers} workers"] = measure_ours(made, num_workers)
         speeds: dict[str, list[float]] = {name: [] for name in contenders}
         for _ in range(repeats):
             for contender, measure in contenders.items():
@@ -107,12 +114,12 @@ def compare(folder: Path, count: int, repeats: int) -> dict[str, dict[str, list[
     }
 
 
-def measure_plain(paths: Sequence[Path]) -> Measure:
+def measure_plain(paths: Sequence[Path], load: Callable[[Path], object]) -> Measure:
     """Load photos one by one in this process."""
     endless = itertools.cycle(paths)
 
     def measure() -> float:
-        return _speed((load_plainly(path)[None] for path in endless), 1, time.process_time)
+        return _speed((load(path) for path in endless), 1, time.process_time)
 
     return measure
 
@@ -151,9 +158,16 @@ def load_plainly(path: Path) -> Tensor:
     return levels.permute(2, 0, 1).contiguous()
 
 
+def decode(path: Path) -> None:
+    """What the plain way begins with: a bound for all that decode at full size."""
+    with Image.open(path) as file:
+        file.load()
+
+
 def print_figures(title: str, figures: dict[str, dict[str, list[float]]]) -> None:
     """Print medians, with the least and the most."""
-    print(f"{title} JPEG to {IMAGE_SIZE} x {IMAGE_SIZE}, images per second (least to most)")
+    print(f"{title} JPEG to {IMAGE_SIZE} x {IMAGE_SIZE}, images per second (least to most),")
+    print("without workers of one core's time, with workers of the whole machine's")
     for name, figure in figures.items():
         speeds, ratios = figure["images_per_second"], figure["times_plain"]
         print(
@@ -162,7 +176,7 @@ def print_figures(title: str, figures: dict[str, dict[str, list[float]]]) -> Non
         )
 
 
-def _speed(images: Iterator[Tensor], size: int, clock: Callable[[], float]) -> float:
+def _speed(images: Iterator[object], size: int, clock: Callable[[], float]) -> float:
     """Images per second over about SECONDS, of an endless iterator of batches of a size."""
     started, count = clock(), 0
     while clock() - started < SECONDS:

@@ -1,23 +1,27 @@
-"""Make shards of small JPEGs out of any photos, to train from at the speed of the disk.
+"""Make shards of small photos out of any photos, to train from at the speed of the disk.
 
     python scripts/prepare_data.py shards/mine data=folder data.path=photos/
     python scripts/prepare_data.py shards/coco data=coco --short-side 256
     python train.py style=starry_night data=prepared data.path=shards/coco
 
-Run again, it makes only what is missing, damaged or changed. Photos that cannot be read are listed,
-at the end and in shards.json. Repositories of the hub are read over the network, or downloaded with
-data.streaming=false.
+With --raw they are bare pixels instead of JPEGs: some ten times the disk, several times as fast to
+read. Training finds out by itself. Run again, it makes only what is missing, damaged or changed.
+Photos that cannot be read are listed, at the end and in shards.json. Repositories of the hub are
+read over the network, or downloaded with data.streaming=false.
 """
 
 import argparse
 import logging
+import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
 
 from impasto.data.batches import default_num_workers
 from impasto.data.preparation import (
@@ -44,6 +48,8 @@ def main() -> int:
     try:
         shrinking = Shrinking(options.short_side, options.quality)
         plans = plan(configure(options.data), shrinking, options.shard_size)
+        if options.quality is None:
+            print_expectation(plans, options.short_side, options.folder)
         report = make_shards(options.folder, plans, shrinking, options.workers)
     except (OSError, ValueError, HydraException, OmegaConfBaseException) as error:
         print(f"prepare_data.py: {error}", file=sys.stderr)
@@ -63,7 +69,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, help="where to write the shards")
     parser.add_argument("data", nargs="+", help="as for train.py: data=folder data.path=photos/")
     parser.add_argument("--short-side", type=int, default=Shrinking.short_side, help="in pixels")
-    parser.add_argument("--quality", type=int, default=Shrinking.quality, help="of JPEG, 1 to 95")
+    encodings = parser.add_mutually_exclusive_group()
+    encodings.add_argument(
+        "--quality", type=int, default=Shrinking.quality, help="of JPEG, 1 to 95; default: 90"
+    )
+    encodings.add_argument(
+        "--raw", dest="quality", action="store_const", const=None, help="bare pixels, no JPEG"
+    )
     parser.add_argument("--shard-size", type=int, default=SHARD_SIZE, help="photos per shard")
     parser.add_argument(
         "--workers", type=int, default=default_num_workers(), help="processes; 0 for none"
@@ -128,11 +140,25 @@ def plan(cfg: DictConfig, shrinking: Shrinking, shard_size: int) -> list[Plan]:
     return plan_paths(paths, shrinking, shard_size)
 
 
+def print_expectation(plans: Sequence[Plan], short_side: int, folder: Path) -> None:
+    """Say how much disk raw pixels will take, and how much there is."""
+    num_photos = sum(plan.num_photos for plan in plans)
+    num_bytes = num_photos * 3 * short_side * round(short_side * 4 / 3)
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    taken, free = (
+        tqdm.format_sizeof(count, "B") for count in (num_bytes, shutil.disk_usage(there).free)
+    )
+    print(
+        f"{num_photos} photos of {short_side} px as raw pixels take {taken} in all if they are "
+        f"4:3 and not smaller; {free} are free."
+    )
+
+
 def print_report(report: Report, folder: Path) -> None:
     """Say what was done, and list what was skipped."""
     print(
-        f"{report.num_photos} photos in {folder}: {report.made} shards made, "
-        f"{report.kept} kept, {len(report.skipped)} files skipped."
+        f"{report.num_photos} photos in {folder}, {tqdm.format_sizeof(report.num_bytes, 'B')}: "
+        f"{report.made} shards made, {report.kept} kept, {len(report.skipped)} files skipped."
     )
     for path, reason in report.skipped[:NUM_LISTED]:
         print(f"Skipped {path}: {reason}")

@@ -1,9 +1,14 @@
 """Making shards: small, whole, once; and from any source."""
 
+import errno
+import hashlib
 import io
 import json
+import os
 import sys
+import tracemalloc
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +18,9 @@ from PIL import Image
 
 import prepare_data
 from impasto.data import PreparedPhotos
+from impasto.data import arrow as arrow_module
 from impasto.data import preparation as preparation_module
-from impasto.data.arrow import ArrowPhotos
+from impasto.data.arrow import ArrowPhotos, write_pictures
 from impasto.data.preparation import Shrinking, make_shards, plan_paths
 
 
@@ -59,6 +65,112 @@ def test_photos_become_small_and_the_corrupt_are_listed(
     listed = [file[0] for entry in manifest["shards"].values() for file in entry["skipped"]]
     assert listed == [str(folder / "cut.jpg"), str(folder / "empty.jpg")]
     assert len(PreparedPhotos(shards, 16).train.paths) == 8
+
+
+def test_raw_photos_are_as_small_and_their_size_is_said_before_and_after(
+    folder: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    shards = tmp_path / "not" / "yet" / "there"
+    assert prepare(monkeypatch, shards, "data=folder", f"data.path={folder}", "--raw") == 0
+    before, after = capsys.readouterr().out.splitlines()[:2]
+    assert "11 photos of 32 px as raw pixels take 45.4kB in all" in before  # 11 x 43 x 32 x 3
+    assert "B are free" in before
+    num_bytes = sum(path.stat().st_size for path in shards.glob("*.arrow"))
+    assert 9 * 48 * 32 * 3 < num_bytes < 50_000
+    assert f"9 photos in {shards}, {num_bytes / 1000:.1f}kB: 3 shards made" in after
+    shown = pictures(shards)
+    assert [picture.size for picture in shown] == [(48, 32)] * 9
+    assert {picture.format for picture in shown} == {"PPM"}
+
+
+def test_shards_are_of_jpegs_or_raw_as_asked_for_last(
+    folder: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    arguments = (tmp_path / "shards", "data=folder", f"data.path={folder}")
+    prepare(monkeypatch, *arguments)
+    jpegs = {path: path.read_bytes() for path in arguments[0].iterdir()}
+    capsys.readouterr()
+    prepare(monkeypatch, *arguments, "--raw")
+    assert "3 shards made, 0 kept" in capsys.readouterr().out
+    prepare(monkeypatch, *arguments, "--raw")
+    assert "0 shards made, 3 kept" in capsys.readouterr().out
+    prepare(monkeypatch, *arguments)
+    assert {path: path.read_bytes() for path in arguments[0].iterdir()} == jpegs
+    with pytest.raises(SystemExit):
+        prepare(monkeypatch, *arguments, "--raw", "--quality=80")
+
+
+def test_fingerprints_of_jpegs_stay_what_they_were() -> None:
+    (plan,) = plan_paths([Path("/nowhere/photo.jpg")], Shrinking())
+    content = b"Shrinking(short_side=256, quality=90)/nowhere/photo.jpg unreadable\0"
+    assert plan.fingerprint == hashlib.sha256(content).hexdigest()
+
+
+def test_a_full_disk_gives_one_line_and_leaves_no_half_shard(
+    folder: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    def fill(file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    arguments = (tmp_path / "shards", "data=folder", f"data.path={folder}", "--raw")
+    prepare(monkeypatch, *arguments)
+    first, *_ = sorted(arguments[0].glob("*.arrow"))
+    first.unlink()
+    capsys.readouterr()
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", fill)
+        full.setattr(preparation_module, "_write_manifest", lambda *_: None)
+        assert prepare(monkeypatch, *arguments) == 2
+    *progress, line = capsys.readouterr().err.splitlines()
+    assert line == "prepare_data.py: [Errno 28] No space left on device"
+    assert all(not shown or "photo/s" in shown for shown in progress)
+    assert len(list(arguments[0].iterdir())) == 3  # two shards and the manifest
+    prepare(monkeypatch, *arguments)
+    assert "1 shards made, 2 kept" in capsys.readouterr().out
+
+
+def test_what_a_killed_process_left_is_removed(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    arguments = (tmp_path / "shards", "data=folder", f"data.path={folder}")
+
+    def interrupt(file: BinaryIO, *_: object) -> None:
+        written.append(Path(file.name))
+        raise KeyboardInterrupt
+
+    written: list[Path] = []
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(arrow_module, "_write_stream", interrupt)
+        assert prepare(monkeypatch, *arguments) == 130
+    assert not written[0].exists()
+    written[0].touch()  # as if the process had been killed
+    prepare(monkeypatch, *arguments)
+    assert not written[0].exists()
+    assert len(list(arguments[0].iterdir())) == 4
+
+
+def test_a_name_that_is_no_text_is_told_with_its_bytes(folder: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (folder / "0.jpg").rename(folder / name)
+    plans = plan_paths([folder / name], Shrinking(32), 10)
+    assert make_shards(tmp_path / "shards", plans, Shrinking(32), 0, quiet=True).num_photos == 1
+    (shard,) = (tmp_path / "shards").glob("*.arrow")
+    with pa.ipc.open_stream(shard) as stream:
+        (row,) = stream.read_all().to_pylist()
+    assert row["image"]["path"].endswith("caf\\xe9.jpg")
+
+
+def test_a_writer_holds_one_batch_at_a_time(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(arrow_module, "BYTES_PER_BATCH", 400_000)
+    contents = ((bytes([number]) * 150_000, str(number)) for number in range(100))
+    tracemalloc.start()
+    try:
+        write_pictures(tmp_path / "a.arrow", "image", contents)
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000  # of 15 million
+    finally:
+        tracemalloc.stop()
+    with pa.ipc.open_stream((tmp_path / "a.arrow").read_bytes()) as stream:
+        assert [len(batch) for batch in stream] == [3] * 33 + [1]
+    photos = ArrowPhotos([tmp_path / "a.arrow"], "image")
+    assert [photo.read_bytes()[0] for photo in photos] == list(range(100))
 
 
 def test_a_second_run_does_nothing(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
@@ -133,6 +245,12 @@ def test_small_jpegs_stay_as_they_are_and_others_become_upright_rgb(
     shown = pictures(tmp_path / "shards")
     assert [picture.size for picture in shown] == [(20, 16), (16, 20), (46, 32), (32, 137)]
     assert {picture.mode for picture in shown} == {"RGB"}
+    prepare(monkeypatch, tmp_path / "raw", "data=folder", f"data.path={folder}", "--raw")
+    bare = pictures(tmp_path / "raw")
+    assert [picture.size for picture in bare] == [picture.size for picture in shown]
+    assert {picture.mode for picture in bare} == {"RGB"}
+    with Image.open(folder / "a.jpg") as decoded:
+        assert bare[0].tobytes() == decoded.tobytes()
 
 
 def test_parquet_files_keep_their_splits(tmp_path: Path, monkeypatch, capsys) -> None:
@@ -186,8 +304,9 @@ def test_folders_with_other_things_are_left_alone(
     assert len(list(folder.iterdir())) == 11
 
 
-def test_processes_make_the_same_shards(folder: Path, tmp_path: Path) -> None:
-    shrinking = Shrinking(32)
+@pytest.mark.parametrize("quality", [90, None])
+def test_processes_make_the_same_shards(folder: Path, tmp_path: Path, quality: int | None) -> None:
+    shrinking = Shrinking(32, quality)
     plans = plan_paths(sorted(folder.iterdir()), shrinking, shard_size=6)
     for num_workers in (0, 2):
         make_shards(tmp_path / f"{num_workers}", plans, shrinking, num_workers, quiet=True)

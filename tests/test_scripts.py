@@ -169,7 +169,7 @@ def test_loader_benchmark_reads_a_folder_of_ones_own(photos: Path, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert "x plain" in done.stdout
     (contenders,) = json.loads(figures.read_text()).values()
-    assert len(contenders) == 5
+    assert len(contenders) == 8
 
 
 @pytest.mark.slow

@@ -1,12 +1,19 @@
 """Pictures in Arrow files, mapped into memory: any of them at the speed of the disk."""
 
+import hashlib
+import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, BinaryIO, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from impasto.files import opened_atomically
+
+ROWS_PER_BATCH = 100  # readers check one batch after the other
+BYTES_PER_BATCH = 2**25  # or a few more; a writer's memory. 100 small JPEGs are 3 MB
 
 log = logging.getLogger(__name__)
 
@@ -27,16 +34,16 @@ class ArrowPhoto(NamedTuple):
     def __str__(self) -> str:
         return f"{self.path}, row {self.number}"
 
-    def read_bytes(self) -> bytes:
-        """The picture file.
+    def read_bytes(self) -> memoryview:
+        """The picture file, where it lies: what is looked at of it is read.
 
         Raises:
             ValueError: If there is none.
         """
-        content = self.content.as_py()
+        content = self.content.as_buffer()
         if content is None:
             raise ValueError("no picture")
-        return content
+        return memoryview(content).cast("B")
 
 
 class ArrowPhotos(Sequence[ArrowPhoto]):
@@ -107,6 +114,56 @@ class ArrowPhotos(Sequence[ArrowPhoto]):
                 first += len(batch)
         lengths = np.array([len(batch) for batch in self._batches], np.intp)
         self._starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.intp)
+
+
+def write_pictures(path: Path, column: str, pictures: Iterable[tuple[bytes, str]]) -> str:
+    """Write an Arrow file as ``datasets`` keeps them: it opens it too.
+
+    Args:
+        path: Where to, in a folder that is there.
+        column: To hold the pictures.
+        pictures: Picture files, and where they come from; a batch of them is in memory at a time.
+
+    Returns:
+        The file's SHA-256, see ``checksum``.
+
+    Raises:
+        OSError: If it cannot be written; then nothing is left behind.
+    """
+    # The suffix is that of shards, so that what a killed process leaves is removed as they are.
+    with opened_atomically(path, path.suffix) as file:
+        _write_stream(file, column, pictures)
+    return checksum(path)
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_stream(file: BinaryIO, column: str, pictures: Iterable[tuple[bytes, str]]) -> None:
+    import pyarrow as pa
+
+    features = {"info": {"features": {column: {"_type": "Image"}}}}  # `datasets` shows pictures
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    schema = pa.schema({column: kind}, metadata={"huggingface": json.dumps(features)})
+    with pa.ipc.new_stream(file, schema) as stream:
+        for rows in _in_batches(pictures):
+            stream.write_batch(pa.record_batch([pa.array(rows, kind)], schema=schema))
+
+
+def _in_batches(pictures: Iterable[tuple[bytes, str]]) -> Iterator[list[dict[str, Any]]]:
+    rows: list[dict[str, Any]] = []
+    num_bytes = 0
+    for content, origin in pictures:
+        rows.append({"bytes": content, "path": origin})
+        num_bytes += len(content)
+        if len(rows) == ROWS_PER_BATCH or num_bytes >= BYTES_PER_BATCH:
+            yield rows
+            rows, num_bytes = [], 0
+    if rows:
+        yield rows
 
 
 def _read_batches(path: Path, column: str) -> list[Any]:

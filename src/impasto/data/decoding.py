@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from impasto.data.batches import Sample, Skipped
+from impasto.data.raw import cut_raw
 from impasto.images import IMAGE_SUFFIXES, to_tensor
 
 # What a worker holds decoded at most: 100 megapixels are 400 MB. JPEGs are scaled while decoding.
@@ -35,7 +36,7 @@ ChooseSquare = Callable[[int, int], tuple[int, int, int]]
 class Photo(Protocol):
     """A picture file: a path, or one of many in a larger file; as text, where it is."""
 
-    def read_bytes(self) -> bytes:
+    def read_bytes(self) -> bytes | memoryview:
         """All of the file."""
 
 
@@ -111,26 +112,29 @@ def read_crop(photo: Photo, choose: ChooseSquare, image_size: int) -> Tensor:
     Returns:
         RGB, uint8, shape ``(3, image_size, image_size)``.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd but harmless metadata
-        with Image.open(_source(photo), formats=_FORMATS) as picture:
-            crop = _upright(_cut(picture, choose, image_size))
-        levels = _levels(crop)
+    content = _content(photo)
+    levels = None if isinstance(content, Path) else cut_raw(content, choose)
+    if levels is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd but harmless metadata
+            with _open(content) as picture:
+                crop = _upright(_cut(picture, choose, image_size))
+            levels = _levels(crop)
     if levels.shape[-1] != image_size:
         # On bytes: several times as fast as Pillow's, and the same to a level.
         levels = F.interpolate(levels, (image_size, image_size), mode="bilinear", antialias=True)
     return levels[0]
 
 
-def shrink(photo: Photo, short_side: int) -> Image.Image | None:
+def shrink(photo: Photo, short_side: int) -> tuple[Image.Image, bool]:
     """Make a photo smaller, upright and RGB.
 
     Args:
         photo: What to read.
-        short_side: Of the result, in pixels.
+        short_side: Of the result, in pixels; smaller photos stay as small.
 
     Returns:
-        The picture, or ``None`` where the photo can stay as it is: an upright RGB JPEG that is
+        The picture, and whether the photo is as good a file of it: an upright RGB JPEG that was
         small enough already, and whole.
 
     Raises:
@@ -138,24 +142,29 @@ def shrink(photo: Photo, short_side: int) -> Image.Image | None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Image.open(_source(photo), formats=_FORMATS) as picture:
+        with _open(_content(photo)) as picture:
             scale = short_side / min(picture.size)
             as_it_is = scale >= 1 and picture.format == "JPEG" and picture.mode == "RGB"
             picture.draft(None, _scaled(picture.size, min(1, scale)))
             _check_size(picture)
             picture.load()
-            if as_it_is and picture.getexif().get(ORIENTATION, 1) == 1:
-                return None
+            as_it_is = as_it_is and picture.getexif().get(ORIENTATION, 1) == 1
             levels = _levels(_upright(picture))
     height, width = levels.shape[2:]
     if min(width, height) > short_side:
         width, height = _scaled((width, height), short_side / min(width, height))
         levels = F.interpolate(levels, (height, width), mode="bilinear", antialias=True)
-    return Image.fromarray(levels[0].permute(1, 2, 0).contiguous().numpy())
+    return Image.fromarray(levels[0].permute(1, 2, 0).contiguous().numpy()), as_it_is
 
 
-def _source(photo: Photo) -> Path | io.BytesIO:
-    return photo if isinstance(photo, Path) else io.BytesIO(photo.read_bytes())
+def _content(photo: Photo) -> Path | bytes | memoryview:
+    """Of a file of its own its path: Pillow need not read all of it."""
+    return photo if isinstance(photo, Path) else photo.read_bytes()
+
+
+def _open(content: Path | bytes | memoryview) -> Image.Image:
+    source = content if isinstance(content, Path) else io.BytesIO(content)
+    return Image.open(source, formats=_FORMATS)
 
 
 def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Making shards of small JPEGs out of any photos, in parallel; what is made is not made again."""
+"""Making shards of small photos out of any photos, in parallel; what is made is not made again."""
 
 import hashlib
 import io
@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from impasto.data.arrow import checksum, write_pictures
 from impasto.data.batches import Skipped, ignore_interrupts
 from impasto.data.decoding import Photo, explain, is_fault_of_the_machine, shrink
 from impasto.data.hub import list_rows
@@ -20,9 +21,8 @@ from impasto.data.rowgroups import RowGroup
 from impasto.data.shards import COLUMN, MANIFEST, SUFFIX
 from impasto.files import write_atomically
 
-SHARD_SIZE = 4000  # photos: about 100 MB, and a hundred files of them for a set of COCO's size
-ROWS_PER_BATCH = 100  # of an Arrow file; readers check one batch after the other
-FEATURES = {"info": {"features": {COLUMN: {"_type": "Image"}}}}  # so that `datasets` shows pictures
+# Photos: about 100 MB, raw 1 GB, and thirty files of them for a set of COCO's size.
+SHARD_SIZE = 4000
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +33,15 @@ class Shrinking:
 
     Args:
         short_side: In pixels; smaller photos stay as they are.
-        quality: Of JPEG, from 1 to 95.
+        quality: Of JPEG, from 1 to 95; ``None`` for raw pixels, which take about ten times the
+            disk and no decoding.
     """
 
     short_side: int = 256
-    quality: int = 90
+    quality: int | None = 90
 
     def __post_init__(self) -> None:
-        if self.short_side < 16 or not 1 <= self.quality <= 95:
+        if self.short_side < 16 or not (self.quality is None or 1 <= self.quality <= 95):
             raise ValueError(
                 f"The short side must be at least 16 pixels and the quality from 1 to 95, got "
                 f"{self.short_side} and {self.quality}."
@@ -75,12 +76,14 @@ class Report:
         made: Shards made now.
         kept: Shards that were there already, and whole.
         num_photos: In all shards.
+        num_bytes: Of all shards.
         skipped: Photos that could not be read, over all shards.
     """
 
     made: int
     kept: int
     num_photos: int
+    num_bytes: int
     skipped: list[Skipped]
 
 
@@ -174,8 +177,11 @@ def make_shards(
             done[plan.name] = entry
             _write_manifest(folder, done, len(plans))
             progress.update(plan.num_photos)
+    num_photos, num_bytes = (
+        sum(entry[key] for entry in done.values()) for key in ("photos", "bytes")
+    )
     skipped = [Skipped(*file) for entry in done.values() for file in entry["skipped"]]
-    return Report(len(missing), kept, sum(entry["photos"] for entry in done.values()), skipped)
+    return Report(len(missing), kept, num_photos, num_bytes, skipped)
 
 
 def _work(
@@ -206,22 +212,31 @@ def _context() -> Any:
 
 def _make_shard(folder: Path, plan: Plan, shrinking: Shrinking) -> dict[str, Any]:
     """Write one shard; returns what the manifest says of it."""
-    contents: list[dict[str, Any]] = []
+    num_photos = 0
     skipped: dict[Skipped, None] = {}
-    for photo in _photos(plan.content):
-        try:
-            contents.append({"bytes": _encode(photo, shrinking), "path": str(photo)})
-        except Exception as error:  # hostile files make Pillow raise more than a dozen types
-            if is_fault_of_the_machine(error):
-                raise
-            skipped[explain(photo, error)] = None
-    content = _to_arrow(contents)
-    write_atomically(folder / plan.name, content)
+
+    def encoded() -> Iterator[tuple[bytes, str]]:
+        nonlocal num_photos
+        for photo in _photos(plan.content):
+            try:
+                content = _encode(photo, shrinking)
+            except Exception as error:  # hostile files make Pillow raise more than a dozen types
+                if is_fault_of_the_machine(error):
+                    raise
+                skipped[explain(photo, error)] = None
+                continue
+            num_photos += 1
+            # Arrow takes text alone, which the name of a file need not be.
+            origin = str(photo).encode(errors="surrogateescape").decode(errors="backslashreplace")
+            yield content, origin
+
+    path = folder / plan.name
+    digest = write_pictures(path, COLUMN, encoded())
     return {
         "fingerprint": plan.fingerprint,
-        "photos": len(contents),
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "photos": num_photos,
+        "bytes": path.stat().st_size,
+        "sha256": digest,
         "skipped": list(skipped),
     }
 
@@ -232,25 +247,14 @@ def _photos(content: Sequence[Path] | Sequence[RowGroup]) -> Iterable[Photo]:
 
 
 def _encode(photo: Photo, shrinking: Shrinking) -> bytes:
-    picture = shrink(photo, shrinking.short_side)
-    if picture is None:
-        return photo.read_bytes()
+    picture, as_it_is = shrink(photo, shrinking.short_side)
+    if as_it_is and shrinking.quality is not None:
+        return bytes(photo.read_bytes())
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=shrinking.quality)
-    return file.getvalue()
-
-
-def _to_arrow(contents: Sequence[dict[str, Any]]) -> bytes:
-    """A file as ``datasets`` keeps them: it opens shards too."""
-    import pyarrow as pa
-
-    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-    schema = pa.schema({COLUMN: kind}, metadata={"huggingface": json.dumps(FEATURES)})
-    file = io.BytesIO()
-    with pa.ipc.new_stream(file, schema) as stream:
-        for start in range(0, len(contents), ROWS_PER_BATCH):
-            rows = pa.array(contents[start : start + ROWS_PER_BATCH], kind)
-            stream.write_batch(pa.record_batch([rows], schema=schema))
+    if shrinking.quality is None:
+        picture.save(file, "PPM")
+    else:
+        picture.save(file, "JPEG", quality=shrinking.quality)
     return file.getvalue()
 
 
@@ -276,10 +280,7 @@ def _write_manifest(folder: Path, shards: dict[str, Any], planned: int) -> None:
 def _is_whole(path: Path, entry: dict[str, Any], fingerprint: str) -> bool:
     if entry["fingerprint"] != fingerprint or not path.is_file():
         return False
-    if path.stat().st_size != entry["bytes"]:
-        return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]
+    return path.stat().st_size == entry["bytes"] and checksum(path) == entry["sha256"]
 
 
 def _state(path: Path) -> str:

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class PreparedPhotos:
-    """Photos of shards that ``scripts/prepare_data.py`` wrote.
+    """Photos of shards that ``scripts/prepare_data.py`` wrote, as JPEG or raw: each tells itself.
 
     Args:
         path: The folder.
