@@ -3,7 +3,11 @@
 All paint the same levels (uint8, on the device, in and out) with the same weights: plain is the
 network as it was trained, eager, float32, NCHW; ours is ``Stylizer``; half is ours at half the
 width. On a CPU, ONNX Runtime (float32) and OpenVINO (bfloat16) run the exported model if they are
-installed. Each has a process of its own.
+installed; on a GPU, eager is ours without CUDA graphs, compiled with ``torch.compile`` in them.
+Each has a process of its own.
+
+Beside ours stand two floors: the time of its multiplications at the rate of a large matrix product,
+and that of all its operations read and write at the rate of a large copy, both measured there.
 """
 
 import argparse
@@ -24,12 +28,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from impasto.checkpoint import Header, load_checkpoint, save_checkpoint
 from impasto.data.sample import Scenes
-from impasto.inference import Stylizer
+from impasto.inference import Stylizer, replay
 from impasto.memory import keep_freed_memory
 from impasto.networks import TransformerNet
 from impasto.networks.layers import FoldedConv, ReflectConv
@@ -105,6 +111,7 @@ def compare(size: str, names: list[str], options: argparse.Namespace) -> list[di
     first: dict[str, float] = {}
     for name, process in processes.items():
         paintings[name], first[name] = process.submit(first_call, levels).result()
+        process.submit(timed, levels).result()  # on a GPU, the second painting records a graph
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(options.repeats):
         for name, process in processes.items():
@@ -180,37 +187,74 @@ def timed(levels: Tensor) -> float:
 def peak_memory() -> int:
     """Bytes this process has taken at most, on the GPU if there is one."""
     if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
+        return torch.cuda.max_memory_reserved()  # with that of graphs
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+class Traffic(TorchDispatchMode):
+    """Counts the bytes that operations read and write, but for weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Do it; count it, unless it only looks at memory in another way."""
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if is_feature(leaf)]
+            self.num_bytes += sum(tensor.nbytes for tensor in tensors)
+        return result
+
+
+def is_feature(leaf: object) -> bool:
+    """Whether this is a tensor that is larger for larger photos."""
+    return isinstance(leaf, Tensor) and not isinstance(leaf, nn.Parameter)
+
+
 def floor_of(levels: Tensor) -> dict[str, float | None]:
-    """Milliseconds the multiplications alone would take at the rate of a large matrix product.
+    """Milliseconds that multiplications alone would take, and that moving data alone would.
 
     Ours only: others do not let themselves be counted.
     """
     network = getattr(_paint, "network", None)
-    if network is None:
-        return {"floor_ms": None}
-    small = torch.rand(1, 3, 64, 64, device=network.to_image.kernel.device)
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    if network is None or network._compiled_call_impl is not None:
+        return {"floor_ms": None, "traffic_ms": None}
+    small = torch.rand(1, 3, 256, 256, device=network.to_image.kernel.device)
+    with torch.inference_mode(), Traffic() as traffic, FlopCounterMode(display=False) as counter:
         network(small)
-    operations = counter.get_total_flops() / small[0, 0].numel() * levels[0, 0].numel()
-    return {"floor_ms": 1000 * operations / matrix_rate(network.to_image.kernel)}
+    share = levels[0, 0].numel() / small[0, 0].numel()
+    return {
+        "floor_ms": 1000 * share * counter.get_total_flops() / matrix_rate(network.to_image.kernel),
+        "traffic_ms": 1000 * share * traffic.num_bytes / bandwidth(small.device),
+    }
 
 
-def matrix_rate(like: Tensor, size: int = 2048) -> float:
-    """Operations per second of a matrix product in a tensor's precision, the best of ten."""
+def matrix_rate(like: Tensor) -> float:
+    """Operations per second of a matrix product in a tensor's precision."""
+    size = 8192 if like.is_cuda else 2048  # a GPU multiplies a small one before the clock is read
     left, right = (torch.rand(size, size, device=like.device).to(like.dtype) for _ in range(2))
+    return 2 * size**3 / shortest(lambda: left @ right)
+
+
+def bandwidth(device: torch.device) -> float:
+    """Bytes per second that a copy reads and writes."""
+    source = torch.zeros(2**28, dtype=torch.uint8, device=device)  # more than caches hold
+    target = torch.zeros_like(source)
+    return 2 * source.nbytes / shortest(lambda: target.copy_(source))
+
+
+def shortest(work: Callable[[], object]) -> float:
+    """Seconds that something takes, the best of ten."""
     seconds = []
     for _ in range(10):
         synchronize()
         start = time.perf_counter()
-        left @ right
+        work()
         synchronize()
         seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / min(seconds)
+    return min(seconds)
 
 
 def on_device(levels: Tensor) -> Tensor:
@@ -254,10 +298,16 @@ def ours(ckpt: Path) -> Paint:
 
 
 def compiled(ckpt: Path) -> Paint:
-    """Ours, by torch.compile with CUDA graphs."""
-    stylizer = Stylizer.load(ckpt, tile="off")
-    stylizer.network.compile(mode="max-autotune")
+    """Ours, its kernels by torch.compile, in the same CUDA graphs."""
+    stylizer = Stylizer.load(ckpt)
+    stylizer.network.compile(mode="max-autotune-no-cudagraphs")
     return stylizer
+
+
+def eager(ckpt: Path) -> Paint:
+    """Ours without CUDA graphs."""
+    replay.MAX_PIXELS = 0
+    return Stylizer.load(ckpt)
 
 
 def onnx_runtime(ckpt: Path) -> Paint:
@@ -315,7 +365,7 @@ CONTENDERS: dict[str, tuple[Callable[[Path], Paint], tuple[str, ...]]] = {
     "plain": (plain, ()),
     "ours": (ours, ()),
     "half": (ours, ()),
-    **({"compiled": (compiled, ())} if torch.cuda.is_available() else {}),
+    **({"eager": (eager, ()), "compiled": (compiled, ())} if torch.cuda.is_available() else {}),
     "onnxruntime": (onnx_runtime, ("onnx", "onnxruntime", "onnxscript")),
     "openvino": (openvino, ("openvino", "onnx", "onnxscript")),
 }
@@ -343,15 +393,16 @@ def cpu_name() -> str:
 def table(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
     """In Markdown."""
     lines = [
-        "| size | | ms | times plain | first call s | peak memory MB | floor ms | off by at most, "
-        "on average |",
+        "| size | | ms | times plain | first call s | peak memory MB | floors ms: multiplying, "
+        "moving | off by at most, on average |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for row in rows:
         low, high = row["times_plain_spread"]
         off = row["largest_difference"]
         difference = "" if off is None else f"{off}, {row['mean_difference']:.3f} of 255"
-        floor = "" if row["floor_ms"] is None else f"{row['floor_ms']:.1f}"
+        floors = [row["floor_ms"], row["traffic_ms"]]
+        floor = "" if None in floors else ", ".join(f"{number:.1f}" for number in floors)
         lines.append(
             f"| {row['size']} | {row['name']} | {row['ms']:.1f} | {row['times_plain']:.2f} "
             f"({low:.2f} to {high:.2f}) | {row['first_call_s']:.2f} | {row['peak_memory_mb']:.0f} "

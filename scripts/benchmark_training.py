@@ -25,6 +25,7 @@ from impasto.losses import PerceptualLoss, style_targets
 from impasto.memory import keep_freed_memory
 from impasto.networks import TransformerNet, channels_last
 from impasto.precision import half_dtype
+from impasto.tasks.compilation import compiled
 
 STYLE_LAYERS = {"relu1_2": 1.0, "relu2_2": 1.0, "relu3_3": 1.0, "relu4_3": 1.0}
 LITE_STYLE_LAYERS = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu3_4": 1.0}
@@ -174,7 +175,7 @@ def fast_step(
             painted = network(photos).float()
             return loss(painted, photos)["total"]
 
-    compute = torch.compile(losses) if options.compile else losses
+    compute = compiled(losses) if options.compile else losses
 
     def step() -> None:
         optimizer.zero_grad()

@@ -17,7 +17,12 @@ from impasto.networks import (
     prefill,
 )
 from impasto.networks.context_encoder import centre
-from impasto.networks.context_encoder_plus import GatedConv, GlobalContext, _resize_by_area
+from impasto.networks.context_encoder_plus import (
+    GatedConv,
+    GlobalContext,
+    _resize_bilinearly,
+    _resize_by_area,
+)
 
 
 def photos_and_masks(*size: int, count: int = 2) -> tuple[Tensor, Tensor]:
@@ -336,3 +341,10 @@ def test_patch_discriminator_has_the_weights_it_should() -> None:
 def test_empty_networks_are_refused(network: type[nn.Module]) -> None:
     with pytest.raises(ValueError, match="width of at least 1, got 0"):
         network(width=0)
+
+
+@pytest.mark.parametrize("size", [(1, 2), (5, 8), (16, 9), (33, 64)], ids=str)
+def test_products_that_are_compiled_resize_bilinearly(size: tuple[int, int]) -> None:
+    cells = torch.rand(2, 3, 8, 8)
+    expected = nn.functional.interpolate(cells, size, mode="bilinear")
+    torch.testing.assert_close(_resize_bilinearly(cells, *size), expected)

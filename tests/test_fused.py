@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from impasto.inference.fused import FusedTransformer
+from impasto.inference.fused import FusedTransformer, _copy_borders
 from impasto.networks import TransformerNet
 
 SIZES = [(1, 8, 8), (1, 37, 5), (1, 40, 64), (3, 30, 41), (1, 1, 50), (1, 7, 9)]
@@ -48,6 +48,14 @@ def test_batch_with_common_code_is_painted_one_by_one(fused: FusedTransformer) -
     # On a GPU a batch goes through at once; here it takes the same way if asked for it.
     together = fused.paint(photos(3, 20, 24), [])
     assert torch.allclose(together, fused(photos(3, 20, 24)), atol=1e-5)
+
+
+@pytest.mark.parametrize(("mode", "margin"), [("reflect", 4), ("reflect", 1), ("replicate", 1)])
+def test_borders_copied_on_a_gpu_are_those_of_pytorch(mode: str, margin: int) -> None:
+    image = photos(2, 5, 6)
+    copied = _copy_borders(image, margin, mode)
+    assert torch.equal(copied, torch.nn.functional.pad(image, (margin,) * 4, mode=mode))
+    assert copied.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_network_is_left_alone(network: TransformerNet) -> None:

@@ -12,6 +12,7 @@ import impasto
 from impasto.checkpoint import CheckpointError, Header, load_checkpoint, save_checkpoint
 from impasto.images import to_picture, to_tensor
 from impasto.inference import Stylizer, devices
+from impasto.inference.levels import opaque_levels, to_floats
 from impasto.inference.palette import keep_chroma, match_colours
 from impasto.networks import TransformerNet
 
@@ -132,6 +133,16 @@ def test_half_precision_paints_nearly_the_same(checkpoint: Path) -> None:
     half = Stylizer.load(checkpoint, "cpu", "bf16")(image)
     assert 0 < (full - half).abs().mean() < 2 / 255
     assert half.dtype == torch.float32
+
+
+def test_plain_pictures_go_to_a_gpu_as_levels() -> None:
+    picture = photo()
+    levels = opaque_levels(picture)
+    assert levels is not None
+    assert torch.equal(to_floats(levels, torch.device("cpu")), to_tensor(picture))
+    assert opaque_levels(photo("RGBA")) is None
+    picture.info["transparency"] = (1, 2, 3)
+    assert opaque_levels(picture) is None
 
 
 def test_levels_are_painted_as_levels(stylizer: Stylizer) -> None:

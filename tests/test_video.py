@@ -25,6 +25,7 @@ from impasto.inference.video import (
     Smoother,
     paint_video,
 )
+from impasto.inference.video.transfer import bring, fetch, moment, seconds_between
 
 av = pytest.importorskip("av")
 measure_flicker = pytest.importorskip("measure_flicker")
@@ -674,3 +675,21 @@ def test_flicker_is_measured_of_videos_and_folders(clip: Path, tmp_path: Path) -
     assert all(torch.equal(a, b) for a, b in zip(film, folder, strict=True))
     with pytest.raises(ValueError, match="flicker needs two"):
         measure_flicker.read_frames(clip, 1, 24)
+
+
+on_gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+@pytest.mark.parametrize("name", ["cpu", pytest.param("cuda", marks=on_gpu)])
+def test_frames_go_to_a_device_and_come_back(name: str) -> None:
+    device = torch.device(name)
+    frames = np.random.default_rng(0).integers(0, 256, (5, 30, 40, 3), np.uint8)
+    start = moment(device)
+    waiting = [fetch(invert(bring(frame, device))) for frame in frames]
+    assert seconds_between(start, moment(device)) > 0
+    for frame, pixels in zip(frames, waiting, strict=True):
+        assert np.array_equal(pixels(), 255 - frame)
+        assert pixels().flags.c_contiguous

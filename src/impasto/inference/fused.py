@@ -153,7 +153,7 @@ class _Layer(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         margin = self.kernel.shape[-1] // 2
-        padded = F.pad(features, (margin,) * 4, mode="reflect")
+        padded = _extend(features, margin, "reflect")
         return F.conv2d(padded, self.kernel, stride=self.stride)
 
     def measure(self, raw: Tensor) -> Statistics:
@@ -208,7 +208,7 @@ class _UpsampleLayer(_Layer):
         """(N, C, H, W) features to (N, 4 C', H, W) phases."""
         height, width = features.shape[-2:]
         # Mirrored, an upsampled row meets its twin: the small features are replicated.
-        padded = F.pad(features, (1, 1, 1, 1), mode="replicate")
+        padded = _extend(features, 1, "replicate")
         blocks = F.conv2d(padded, self.kernel).chunk(self.num_phases, dim=1)
         return torch.cat(
             [
@@ -285,20 +285,46 @@ def _interleave(phases: Tensor) -> Tensor:
     return features
 
 
+def _extend(features: Tensor, margin: int, mode: str) -> Tensor:
+    """``F.pad`` on all sides; on GPUs that would undo channels last, so borders are copied."""
+    if features.is_cuda and not torch.compiler.is_compiling():
+        return _copy_borders(features, margin, mode)
+    return F.pad(features, (margin,) * 4, mode=mode)
+
+
+def _copy_borders(features: Tensor, margin: int, mode: str) -> Tensor:
+    padded = _framed(features, margin)
+    inwards = int(mode == "reflect")
+    for dim in (2, 3):
+        rows = padded.movedim(dim, 0)
+        first, last = margin, len(rows) - margin - 1
+        for distance in range(1, margin + 1):
+            rows[first - distance] = rows[first + inwards * distance]
+            rows[last + distance] = rows[last - inwards * distance]
+    return padded
+
+
+def _framed(features: Tensor, margin: int) -> Tensor:
+    """(N, C, H, W) features with room on all sides, channels last."""
+    count, channels, height, width = features.shape
+    framed = torch.empty(
+        (count, channels, height + 2 * margin, width + 2 * margin),
+        dtype=features.dtype,
+        device=features.device,
+        memory_format=torch.channels_last,
+    )
+    framed[..., margin : margin + height, margin : margin + width] = features
+    return framed
+
+
 def _mirror_phases(phases: Tensor, margin: int) -> Tensor:
     """Extend (N, 4 C, H, W) phases by ``margin`` blocks as reflection extends the pixels in them.
 
     Of the pixels before the first one, 4, 3, 2, 1, every second is an upper one: for them the
     blocks are mirrored at the middle of the first one; for the lower ones, at its outer edge.
     """
-    count, channels, height, width = phases.shape
-    padded = torch.empty(
-        (count, channels, height + 2 * margin, width + 2 * margin),
-        dtype=phases.dtype,
-        device=phases.device,
-        memory_format=torch.channels_last,
-    )
-    padded[..., margin : margin + height, margin : margin + width] = phases
+    height, width = phases.shape[-2:]
+    padded = _framed(phases, margin)
     pixels = padded.unflatten(1, (2, 2, -1))  # N, down, right, C, H, W
     for axis, dim, size in ((1, 4, height), (2, 5, width)):
         for offset in (0, 1):

@@ -1,6 +1,8 @@
 """Images as callers hold them, floats or 8-bit levels, and what all that use a network check."""
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from impasto.checkpoint import CheckpointError, Header
@@ -20,6 +22,20 @@ def to_floats(images: Tensor, device: torch.device) -> Tensor:
     """
     floats = images.to(device).to(torch.float32)
     return floats if images.is_floating_point() else floats.div_(255)
+
+
+def opaque_levels(picture: Image.Image) -> Tensor | None:
+    """Take a picture for what a device computes floats of: a quarter of their bytes to bring there.
+
+    Args:
+        picture: Of any mode.
+
+    Returns:
+        uint8, shape ``(1, 3, H, W)``; ``None`` if it is anything but plain RGB.
+    """
+    if picture.mode != "RGB" or picture.has_transparency_data:
+        return None
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
 
 
 def to_type(images: Tensor, dtype: torch.dtype) -> Tensor:

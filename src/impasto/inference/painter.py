@@ -8,6 +8,7 @@ from torch import Tensor
 
 from impasto.inference.fused import FusedTransformer
 from impasto.inference.palette import Survey, keep_chroma, match_colours, move_colours
+from impasto.inference.replay import Replay
 from impasto.inference.statistics import Statistics
 from impasto.inference.tiling import Canvas, Region, exact_statistics, paint_tiles, sample
 
@@ -23,6 +24,7 @@ class Painter:
 
     def __init__(self, network: FusedTransformer, colors: str, strength: float) -> None:
         self.network, self.colors, self.strength = network, colors, strength
+        self._paint = Replay(network) if network.to_image.kernel.is_cuda else network
 
     def __call__(self, photos: Tensor, opacity: Tensor | None = None) -> Tensor:
         """Paint what fits into memory.
@@ -35,7 +37,7 @@ class Painter:
         Returns:
             Of the same shape, in [0, 1].
         """
-        painted: Tensor = self.network(photos)
+        painted: Tensor = self._paint(photos)
         if self.colors == "matched":
             opacity = None if opacity is None else opacity.to(photos.device)
             painted = match_colours(photos, painted, opacity)

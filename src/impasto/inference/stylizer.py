@@ -22,7 +22,13 @@ from impasto.inference.coverage import (
 from impasto.inference.devices import choose_device, choose_dtype
 from impasto.inference.ensemble import Ensemble
 from impasto.inference.knobs import Knobs
-from impasto.inference.levels import check_image, require_task, to_floats, to_type
+from impasto.inference.levels import (
+    check_image,
+    opaque_levels,
+    require_task,
+    to_floats,
+    to_type,
+)
 from impasto.inference.painter import Painter
 from impasto.inference.regions import Layout, picture_layout, tensor_layout
 from impasto.inference.tiling import Canvas
@@ -289,6 +295,9 @@ class Stylizer:
         if painter.strength == 0:
             return unpainted(picture)
         if self._fits(picture.height, picture.width):
+            levels = None if self.device.type == "cpu" else opaque_levels(picture)
+            if levels is not None:
+                return to_picture(painter(to_floats(levels, self.device)))
             rgb, alpha = split_alpha(picture)
             return to_picture(painter(rgb.to(self.device), alpha), alpha)
         picture, opacity = split_picture(picture)

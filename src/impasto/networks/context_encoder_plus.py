@@ -177,7 +177,20 @@ class GlobalContext(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map ``(N, C, H, W)`` features, any H and W from 1 up, to the same shape."""
         summary = self.channels(self.positions(_resize_by_area(features, CONTEXT_SIZE)))
-        return features + F.interpolate(summary, size=features.shape[-2:], mode="bilinear")
+        return features + _resize_bilinearly(summary, *features.shape[-2:])
+
+
+def _resize_bilinearly(cells: Tensor, height: int, width: int) -> Tensor:
+    """``F.interpolate`` as products: of its own, PyTorch 2.13 compiles a wrong gradient."""
+    return _tents(height, cells) @ cells @ _tents(width, cells).T
+
+
+def _tents(length: int, like: Tensor) -> Tensor:
+    """Weights of every one of 8 cells in every pixel, of shape (length, 8)."""
+    cells = torch.arange(CONTEXT_SIZE, device=like.device)
+    pixels = (torch.arange(length, device=like.device) + 0.5) * CONTEXT_SIZE / length - 0.5
+    distances = (pixels.clamp(0, CONTEXT_SIZE - 1)[:, None] - cells).abs()
+    return (1 - distances).clamp_min(0).to(like.dtype)
 
 
 def _resize_by_area(features: Tensor, size: int) -> Tensor:

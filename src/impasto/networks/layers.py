@@ -137,7 +137,12 @@ def reflect_to_multiple(images: Tensor, multiple: int, minimum: int) -> Tensor:
         size = images.shape[dim]
         wanted = max(minimum, (size + multiple - 1) // multiple * multiple)
         # Exporting keeps one branch for every size: the one that is right for all.
-        if torch.compiler.is_exporting() or wanted > size:
+        is_exporting = torch.compiler.is_exporting()
+        if torch.compiler.is_compiling() and not is_exporting and size < wanted < 2 * size:
+            # The same, of which PyTorch 2.13 compiles what follows; of the other it may not.
+            missing = (0, 0, 0, wanted - size) if dim == 2 else (0, wanted - size)
+            images = F.pad(images, missing, mode="reflect")
+        elif is_exporting or wanted > size:
             images = images.index_select(dim, _mirrored_positions(size, wanted, images.device))
     return images
 

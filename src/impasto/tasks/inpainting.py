@@ -15,6 +15,7 @@ from impasto.losses import FillingLoss
 from impasto.metrics import psnr, ssim
 from impasto.networks import channels_last, prefill
 from impasto.tasks.adversary import Adversary
+from impasto.tasks.compilation import compiled
 from impasto.tasks.schedule import rate_at
 
 Batch = tuple[Tensor, Tensor]
@@ -73,7 +74,7 @@ class Inpainting(pl.LightningModule):
         self.ema_decay = ema_decay
         self.gradient_clip = gradient_clip
         self.average = copy.deepcopy(network).requires_grad_(False) if ema_decay else None
-        self.fill = torch.compile(self._fill) if compile else self._fill
+        self.fill = compiled(self._fill) if compile else self._fill
 
     @property
     def released(self) -> nn.Module:

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from impasto.losses import PerceptualLoss, TemporalLoss
 from impasto.networks import channels_last
+from impasto.tasks.compilation import compiled
 from impasto.tasks.schedule import rate_at
 
 
@@ -56,7 +57,7 @@ class Stylization(pl.LightningModule):
         self.warmup_steps = warmup_steps
         self.input_noise = input_noise
         self.schedule = schedule
-        self.paint_and_compare = torch.compile(self._step) if compile else self._step
+        self.paint_and_compare = compiled(self._step) if compile else self._step
 
     @property
     def released(self) -> nn.Module:

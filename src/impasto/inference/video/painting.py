@@ -4,7 +4,6 @@ import contextlib
 import importlib.util
 import os
 import secrets
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +27,7 @@ from impasto.inference.video.codecs import choose_codec
 from impasto.inference.video.film import Film
 from impasto.inference.video.frame import Frame, Sound
 from impasto.inference.video.smoother import Smoother
+from impasto.inference.video.transfer import bring, fetch, moment, seconds_between
 
 if TYPE_CHECKING:
     from impasto.inference.video.sink import Sink
@@ -115,7 +115,12 @@ def paint_video(
             else:
                 stylize = partial(stylizer.lay_out, layout=arrange((width, height)))
             paint_frame = partial(
-                _painted, stylize=stylize, smoother=smoother, film=film, mask=mask
+                _painted,
+                device=getattr(stylizer, "device", torch.device("cpu")),  # any function will do
+                stylize=stylize,
+                smoother=smoother,
+                film=film,
+                mask=mask,
             )
             _paint(chain(held, items), paint_frame, sink, opened.num_frames)
             _keep(beside, target, film)
@@ -187,7 +192,7 @@ def _note(first: Frame, film: Film) -> None:
 
 def _paint(
     items: Iterable[Frame | Sound],
-    paint_frame: Callable[[Frame], Frame],
+    paint_frame: Callable[[Frame], Callable[[], Frame]],
     sink: "Sink",
     total: int | None,
 ) -> None:
@@ -199,9 +204,10 @@ def _paint(
             with contextlib.closing(_ahead(iter(items))) as coming:
                 for item in coming:
                     if isinstance(item, Frame):
-                        item = paint_frame(item)
+                        written.append(writer.submit(_write_frame, sink, paint_frame(item)))
                         bar.update()
-                    written.append(writer.submit(sink.write, item))
+                    else:
+                        written.append(writer.submit(sink.write, item))
                     while len(written) > NUM_AHEAD:
                         written.popleft().result()
             _drain(written, sink)
@@ -216,21 +222,32 @@ def _paint(
 
 def _painted(
     frame: Frame,
+    device: torch.device,
     stylize: Callable[[Tensor], Tensor],
     smoother: Smoother,
     film: Film,
     mask: Tensor | None,
-) -> Frame:
-    photo = torch.from_numpy(frame.pixels).permute(2, 0, 1)[None]
-    start = time.perf_counter()
+) -> Callable[[], Frame]:
+    """Paint a frame; on a GPU that is only begun, and what is returned waits for it."""
+    photo = bring(frame.pixels, device)
+    start = moment(device)
     painted = stylize(photo)
-    film.seconds += time.perf_counter() - start
+    end = moment(device)
     film.num_frames += 1
     painted = smoother(photo, painted)
     if mask is not None:  # after smoothing, which would blur what moves in the photo
         painted = lay_on(photo, painted, mask)
-    pixels = painted[0].permute(1, 2, 0)
-    return replace(frame, pixels=pixels.contiguous().numpy())
+    pixels = fetch(painted)
+
+    def finished() -> Frame:
+        film.seconds += seconds_between(start, end)
+        return replace(frame, pixels=pixels())
+
+    return finished
+
+
+def _write_frame(sink: "Sink", painted: Callable[[], Frame]) -> None:
+    sink.write(painted())
 
 
 def _drain(written: deque[Future[None]], sink: "Sink") -> None:
