@@ -62,14 +62,17 @@ def _many(full: bool) -> list[Training]:
 
 
 def _holes(full: bool) -> list[Training]:
-    if not full:
-        overrides = ["task=inpainting", "data.min_scale=0.5", "trainer.max_steps=6000"]
-        return [Training("inpainting", overrides)]
-    whole = ["experiment=inpainting_full", "data.min_scale=0.5"]
-    large = ["data.image_size=256", "data.batch_size=24", "task.learning_rate=2e-4"]
+    if full:
+        first = ["experiment=inpainting_full"]
+        last = ["data.image_size=256", "data.batch_size=24", "task.learning_rate=2e-4"]
+        last += ["trainer.max_steps=6000"]
+    else:
+        first = ["task=inpainting", "trainer.max_steps=6000"]
+        last = ["task.learning_rate=6e-4", "trainer.max_steps=5500"]
+    first.append("data.min_scale=0.5")
     return [
-        Training("inpainting_base", whole),
-        Training("inpainting", [*whole, *large, "trainer.max_steps=6000"], "inpainting_base"),
+        Training("inpainting_base", first),
+        Training("inpainting", [*first, *last], "inpainting_base"),
     ]
 
 
