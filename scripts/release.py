@@ -46,8 +46,8 @@ def trainings(full: bool) -> list[Training]:
 
 def _steady(full: bool) -> Training:
     width = ["model=johnson"] if full else []
-    steps = ["task.learning_rate=1e-3", "task.warmup_steps=20", "trainer.max_steps=1600"]
-    overrides = ["experiment=video", "style=starry_night", *width, *steps]
+    overrides = ["experiment=video", "style=starry_night", "task.temporal.weight=1.1", *width]
+    overrides += ["task.learning_rate=1e-3", "task.warmup_steps=20", "trainer.max_steps=1600"]
     return Training("starry_night_steady", overrides, "starry_night")
 
 
