@@ -28,11 +28,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
 
+from floors import floors, synchronize
 from impasto.checkpoint import Header, load_checkpoint, save_checkpoint
 from impasto.data.sample import Scenes
 from impasto.inference import Stylizer, replay
@@ -192,27 +190,6 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-class Traffic(TorchDispatchMode):
-    """Counts the bytes that operations read and write, but for weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.num_bytes = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Do it; count it, unless it only looks at memory in another way."""
-        result = func(*args, **(kwargs or {}))
-        if not func.is_view:
-            tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if is_feature(leaf)]
-            self.num_bytes += sum(tensor.nbytes for tensor in tensors)
-        return result
-
-
-def is_feature(leaf: object) -> bool:
-    """Whether this is a tensor that is larger for larger photos."""
-    return isinstance(leaf, Tensor) and not isinstance(leaf, nn.Parameter)
-
-
 def floor_of(levels: Tensor) -> dict[str, float | None]:
     """Milliseconds that multiplications alone would take, and that moving data alone would.
 
@@ -221,51 +198,13 @@ def floor_of(levels: Tensor) -> dict[str, float | None]:
     network = getattr(_paint, "network", None)
     if network is None or network._compiled_call_impl is not None:
         return {"floor_ms": None, "traffic_ms": None}
-    small = torch.rand(1, 3, 256, 256, device=network.to_image.kernel.device)
-    with torch.inference_mode(), Traffic() as traffic, FlopCounterMode(display=False) as counter:
-        network(small)
-    share = levels[0, 0].numel() / small[0, 0].numel()
-    return {
-        "floor_ms": 1000 * share * counter.get_total_flops() / matrix_rate(network.to_image.kernel),
-        "traffic_ms": 1000 * share * traffic.num_bytes / bandwidth(small.device),
-    }
-
-
-def matrix_rate(like: Tensor) -> float:
-    """Operations per second of a matrix product in a tensor's precision."""
-    size = 8192 if like.is_cuda else 2048  # a GPU multiplies a small one before the clock is read
-    left, right = (torch.rand(size, size, device=like.device).to(like.dtype) for _ in range(2))
-    return 2 * size**3 / shortest(lambda: left @ right)
-
-
-def bandwidth(device: torch.device) -> float:
-    """Bytes per second that a copy reads and writes."""
-    source = torch.zeros(2**28, dtype=torch.uint8, device=device)  # more than caches hold
-    target = torch.zeros_like(source)
-    return 2 * source.nbytes / shortest(lambda: target.copy_(source))
-
-
-def shortest(work: Callable[[], object]) -> float:
-    """Seconds that something takes, the best of ten."""
-    seconds = []
-    for _ in range(10):
-        synchronize()
-        start = time.perf_counter()
-        work()
-        synchronize()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    multiplying, moving = floors(network, network.to_image.kernel, levels[0, 0].numel())
+    return {"floor_ms": 1000 * multiplying, "traffic_ms": 1000 * moving}
 
 
 def on_device(levels: Tensor) -> Tensor:
     """On the GPU, if there is one."""
     return levels.cuda() if torch.cuda.is_available() else levels
-
-
-def synchronize() -> None:
-    """Wait for the GPU, if there is one."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def plain(ckpt: Path) -> Paint:

@@ -90,7 +90,7 @@ def run(training: Training, photos: Path, folder: Path, overrides: list[str]) ->
             arguments.append(f"init={folder / training.start}.safetensors")
     code = subprocess.run([sys.executable, str(TRAIN), *arguments], check=False).returncode
     if code == 0:
-        (network,) = runs.glob("*/network.safetensors")
+        network = max(runs.glob("*/network.safetensors"))  # of the last run: they are named by time
         write_atomically(folder / f"{training.name}.safetensors", network.read_bytes())
     return code
 
