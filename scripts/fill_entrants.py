@@ -16,7 +16,7 @@ from torch import Tensor
 
 import classical_fills
 from classical_fills import CLASSICAL_FILLS
-from impasto import networks
+from impasto import Inpainter, inference, networks
 from impasto.checkpoint import CheckpointError, load_checkpoint
 from impasto.networks import prefill
 
@@ -72,11 +72,14 @@ def classical_entrants(device: str) -> list[Entrant]:
         for name in CLASSICAL_FILLS
     ]
     version = digest(PREFILL, *source(networks))
-    return [*entrants, Entrant(PREFILL, _on_device(prefill, device), version)]
+    return [*entrants, Entrant(PREFILL, partial(_prefilled, device), version)]
 
 
 def load_entrants(paths: Sequence[Path], device: str) -> list[Entrant]:
-    """Load checkpoints; each is named after its file if that tells it from all others."""
+    """Load checkpoints, to be judged by what ``Inpainter`` makes of them.
+
+    Each is named after its file if that tells it from all others.
+    """
     stems = [path.stem for path in paths]
     entrants = []
     for path in paths:
@@ -90,8 +93,8 @@ def load_entrants(paths: Sequence[Path], device: str) -> list[Entrant]:
         entrants.append(
             Entrant(
                 name=path.stem if alone else str(path),
-                filler=_on_device(network.to(device), device),
-                version=digest(path.read_bytes(), *source(networks)),
+                filler=Inpainter(network, header, device, precision="fp32"),
+                version=digest(path.read_bytes(), *source(networks, inference)),
                 size=getattr(network, "size", None),
                 centre_only=getattr(network, "centre_only", False),
                 origin={
@@ -132,11 +135,6 @@ def _fill_one_by_one(pool: ThreadPoolExecutor, name: str, levels: Tensor, masks:
     return torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2)
 
 
-def _on_device(fill: Callable[[Tensor, Tensor], Tensor], device: str) -> Filler:
-    """Have levels filled by what fills photos in [0, 1]."""
-
-    @torch.inference_mode()
-    def filler(levels: Tensor, masks: Tensor) -> Tensor:
-        return to_levels(fill(levels.to(device).float() / 255, masks.to(device)))
-
-    return filler
+@torch.inference_mode()
+def _prefilled(device: str, levels: Tensor, masks: Tensor) -> Tensor:
+    return to_levels(prefill(levels.to(device).float() / 255, masks.to(device)))
