@@ -62,18 +62,28 @@ def _many(full: bool) -> list[Training]:
 
 
 def _holes(full: bool) -> list[Training]:
+    """Small photos first, then larger ones."""
     if full:
-        first = ["experiment=inpainting_full"]
-        last = ["data.image_size=256", "data.batch_size=24", "task.learning_rate=2e-4"]
-        last += ["trainer.max_steps=6000"]
+        common = ["experiment=inpainting_full"]
+        stages = {"inpainting_128": [], "inpainting": _larger(256, 24, 2e-4, 6000)}
     else:
-        first = ["task=inpainting", "trainer.max_steps=6000"]
-        last = ["task.learning_rate=6e-4", "trainer.max_steps=5500"]
-    first.append("data.min_scale=0.5")
+        common = ["task=inpainting"]
+        stages = {
+            "inpainting_128": ["trainer.max_steps=11500"],
+            "inpainting_192": _larger(192, 4, 6e-4, 6500),
+            "inpainting": _larger(256, 3, 5e-4, 5500),
+        }
+    common.append("data.min_scale=0.5")
+    starts = [None, *stages]
     return [
-        Training("inpainting_base", first),
-        Training("inpainting", [*first, *last], "inpainting_base"),
+        Training(name, [*common, *overrides], start)
+        for (name, overrides), start in zip(stages.items(), starts, strict=False)
     ]
+
+
+def _larger(image_size: int, batch_size: int, learning_rate: float, steps: int) -> list[str]:
+    sizes = [f"data.image_size={image_size}", f"data.batch_size={batch_size}"]
+    return [*sizes, f"task.learning_rate={learning_rate}", f"trainer.max_steps={steps}"]
 
 
 def run(training: Training, photos: Path, folder: Path, overrides: list[str]) -> int:

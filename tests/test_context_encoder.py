@@ -20,6 +20,7 @@ from impasto.networks.context_encoder import centre
 from impasto.networks.context_encoder_plus import (
     GatedConv,
     GlobalContext,
+    Refinement,
     _resize_bilinearly,
     _resize_by_area,
 )
@@ -168,7 +169,7 @@ def test_channelwise_layer_of_another_size_is_refused() -> None:
 
 
 def test_plus_has_at_most_14_million_weights() -> None:
-    assert sum(weight.numel() for weight in ContextEncoderPlus().parameters()) == 12_284_732
+    assert sum(weight.numel() for weight in ContextEncoderPlus().parameters()) == 13_898_492
 
 
 def test_untrained_plus_is_the_smooth_fill_bit_for_bit() -> None:
@@ -254,6 +255,16 @@ def test_gates_keep_the_size_of_features() -> None:
     for _ in range(15):
         features = GatedConv(40, 40)(features)
     assert 0.3 < features.square().mean() < 3
+
+
+def test_refinement_is_nothing_before_training_and_learns() -> None:
+    features, refinement = torch.rand(1, 4, 8, 8), Refinement(4)
+    refined = refinement(features)
+    assert torch.equal(refined, features)
+    refined.square().mean().backward()
+    gradient = refinement.layer.convolution.weight.grad
+    assert gradient is not None
+    assert gradient[:4].abs().min() > 0
 
 
 def test_global_context_lets_far_corners_talk() -> None:

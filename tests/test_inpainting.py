@@ -1,6 +1,7 @@
 """Training to fill holes: what it leaves, what it counts, and that it goes on where it stopped."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import torch
 from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
+from torch.nn import functional as F
 
 from impasto.checkpoint import load_checkpoint
 from impasto.images import save_image
 from impasto.loss_networks import Lite
-from impasto.losses import FillingLoss, ReconstructionLoss
+from impasto.losses import FillingLoss, ReconstructionLoss, gram_matrix
 from impasto.networks import ContextEncoderPlus, PatchDiscriminator
 from impasto.tasks import Adversary, Inpainting
 from impasto.training import fit, prepare, train
@@ -246,13 +248,66 @@ def test_wrong_average_is_refused() -> None:
         Inpainting(ContextEncoderPlus(1), loss, ema_decay=1.0)
 
 
+def filling_loss(**weights: float) -> FillingLoss:
+    network = Lite(["relu2_1"], weights="random")
+    return FillingLoss(ReconstructionLoss(), network, {"relu2_1": 1}, **weights)
+
+
+def test_looks_count_by_the_logarithm_of_every_picture() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images, filled = torch.rand(2, 2, 3, 32, 32, generator=generator)
+    masks = torch.zeros(2, 1, 32, 32)
+    masks[0, :, 8:24, 8:24] = masks[1, :, 14:18, 14:18] = 1
+    loss = filling_loss(perceptual_weight=2, texture_weight=0.5)
+    parts = loss(filled, images, masks)
+    composed = torch.where(masks > 0.5, filled, images)
+    share = F.interpolate(masks, (16, 16), mode="area").sqrt()
+    wanted, found = (
+        share * loss.network(each, ["relu2_1"])["relu2_1"] for each in (images, composed)
+    )
+    expected = {}
+    for name, of in {"perceptual": torch.nn.Identity(), "texture": gram_matrix}.items():
+        error, energy = (of(found) - of(wanted)).flatten(1).norm(dim=1), of(wanted).flatten(1)
+        relative = (error / energy.norm(dim=1)).square()
+        expected[name] = (1 + relative / 0.001).log().mean()
+        torch.testing.assert_close(parts[name], expected[name])
+    plain = ReconstructionLoss()(filled, images, masks)["total"]
+    total = plain + 2 * expected["perceptual"] + 0.5 * expected["texture"]
+    torch.testing.assert_close(parts["total"], total)
+
+
+def test_washed_out_border_costs() -> None:
+    masks = torch.zeros(1, 1, 32, 32)
+    masks[..., 8:24, 8:24] = 1
+    images = 0.5 * masks.expand(1, 3, 32, 32)
+    loss = filling_loss(seam_weight=3)
+    assert loss(images, images, masks)["seam"] == 0
+    parts, plain = loss(images / 2, images, masks), filling_loss()(images / 2, images, masks)
+    expected = math.log((0.25 + 1 / 255) / (0.5 + 1 / 255)) ** 2
+    assert parts["seam"].item() == pytest.approx(expected)
+    torch.testing.assert_close(parts["total"], plain["total"] + 3 * expected)
+
+
+def test_hole_without_a_border_has_no_seam() -> None:
+    images, filled = torch.rand(2, 2, 3, 32, 32)
+    filled.requires_grad_(True)
+    masks = torch.ones(2, 1, 32, 32)
+    masks[1, :, :16] = 0
+    parts = filling_loss(seam_weight=1)(filled, images, masks)
+    parts["total"].backward()
+    assert parts["seam"].isfinite()
+    assert parts["seam"] > 0
+    assert filled.grad is not None
+    assert filled.grad.isfinite().all()
+
+
 def test_holes_are_seen_in_random_views_while_training() -> None:
     generator = torch.Generator().manual_seed(0)
     filled, images = torch.rand(2, 1, 3, 64, 64, generator=generator)
     masks = torch.ones(1, 1, 64, 64)
     network = Lite(["relu2_1"], weights="random")
     plain, viewed = (
-        FillingLoss(ReconstructionLoss(), network, {"relu2_1": 1}, 1, 1, random_views)
+        FillingLoss(ReconstructionLoss(), network, {"relu2_1": 1}, 1, 1, random_views=random_views)
         for random_views in (False, True)
     )
     expected = plain.train()(filled, images, masks)

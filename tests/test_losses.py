@@ -1,5 +1,7 @@
 """Losses against numbers worked out by hand, and against numerical gradients."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from impasto.losses import (
     style_targets,
     total_variation,
 )
-from impasto.losses.views import random_view
+from impasto.losses.views import random_turn, random_view
 
 
 class TwoLayers(nn.Module):
@@ -206,6 +208,23 @@ def test_random_views_show_every_side_and_many_sizes() -> None:
     assert min(shapes)[0] == 32
     assert max(shapes) == (64, 96)
     assert len(sides) == 8
+
+
+def test_random_turn_turns_about_the_middle() -> None:
+    rows = torch.linspace(-1, 1, 33)[:, None].expand(33, 65)
+    images = torch.stack([rows, torch.zeros(33, 65)])[None]
+    angles = set()
+    for seed in range(8):
+        torch.manual_seed(seed)
+        turned = random_turn(images)
+        assert turned.shape == images.shape
+        assert turned[0, :, 16, 32].abs().max() < 1e-5
+        # Around the middle the slope, 1/16 a pixel, has another direction and the same height.
+        down, right = (turned[0, 0, 17, 32] * 16).item(), (turned[0, 0, 16, 33] * 16).item()
+        assert math.hypot(down, right) == pytest.approx(1, abs=1e-3)
+        assert abs(right) <= math.sqrt(0.5) + 1e-3
+        angles.add(round(math.atan2(right, down), 2))
+    assert len(angles) == 8
 
 
 def test_random_views_serve_training_only() -> None:

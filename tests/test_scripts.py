@@ -18,8 +18,8 @@ import release
 from impasto import Inpainter, Stylizer
 from impasto.cards import Painting, load_card
 from impasto.checkpoint import Header, save_checkpoint
-from impasto.images import open_picture
-from impasto.networks import TransformerNet
+from impasto.images import load_image, open_picture
+from impasto.networks import ContextEncoderPlus, TransformerNet
 
 ROOT = Path(__file__).parents[1]
 
@@ -236,6 +236,27 @@ def test_inference_benchmark_writes_table_figures_and_chart(network: Path, tmp_p
     assert rows[1]["floor_ms"] > 0
     assert done.stdout.count("| 24x16 |") == 3
     assert ElementTree.parse(chart).getroot().tag.endswith("svg")
+
+
+def test_picture_of_holes_has_a_row_for_every_photo(tmp_path: Path) -> None:
+    network = tmp_path / "network.safetensors"
+    save_checkpoint(
+        network,
+        ContextEncoderPlus(width=1),
+        Header(task="inpainting", network="ContextEncoderPlus", arguments={"width": 1}),
+    )
+    done = run("scripts/hole_grid.py", str(tmp_path / "grid.png"), str(network), "--size", "24")
+    assert done.returncode == 0, done.stderr
+    grid = load_image(tmp_path / "grid.png")[0]
+    gap = (grid.shape[1] - 3 * 24) // 4
+    assert grid.shape == (3, 3 * 24 + 4 * gap, 8 * 24 + 9 * gap)
+    row = grid[:, gap : gap + 24]
+    holed, telea, filled, original = (
+        row[:, :, gap + column * (24 + gap) :][:, :, :24] for column in range(4)
+    )
+    assert (original - row[:, :, -24 - gap : -gap]).abs().max() == 0
+    for fill in (telea, filled):
+        assert 0 < (fill - original).abs().mean() < (holed - original).abs().mean()
 
 
 @pytest.mark.slow

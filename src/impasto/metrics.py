@@ -126,7 +126,9 @@ def seam(filled: Tensor, images: Tensor, mask: Tensor) -> Tensor:
     """
     _check_shapes(filled, images)
     mask = _expanded(mask, filled)
-    return (_steps(filled.float(), mask) + ONE_LEVEL) / (_steps(images.float(), mask) + ONE_LEVEL)
+    steps, count = _steps(torch.cat([filled, images]).float(), mask.repeat(2, 1, 1, 1))
+    found, wanted = (steps / count.clamp_min(1) + ONE_LEVEL).chunk(2)
+    return torch.where(count[: len(filled)] > 0, found / wanted, math.nan)
 
 
 def _difference(filled: Tensor, images: Tensor) -> Tensor:
@@ -190,11 +192,11 @@ def _smoothed(values: Tensor) -> Tensor:
     return values
 
 
-def _steps(images: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute difference of neighbours across the border of the mask, (N,)."""
+def _steps(images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Absolute differences of neighbours across the border of the mask, sum and number, (N,)."""
     total = count = images.new_zeros(len(images))
     for dim in (2, 3):
         crosses = mask.diff(dim=dim).abs()  # (N, 1, ...)
         total = total + (images.diff(dim=dim).abs() * crosses).sum((1, 2, 3))
-        count = count + crosses.sum((1, 2, 3))
-    return total / (count * images.shape[1])
+        count = count + crosses.sum((1, 2, 3)) * images.shape[1]
+    return total, count

@@ -121,6 +121,7 @@ def _inpainting(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Re
         _weights(cfg.loss.style_layers),
         perceptual_weight=cfg.loss.perceptual_weight,
         texture_weight=cfg.loss.texture_weight,
+        seam_weight=cfg.loss.seam_weight,
         random_views=cfg.loss.random_views,
     )
     return Recipe(_task(cfg, resumed, loss), _header(cfg, "inpainting", []))

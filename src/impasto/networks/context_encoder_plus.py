@@ -62,7 +62,7 @@ class ContextEncoderPlus(nn.Module):
             *(GatedConv(widths[2], widths[2], dilation=dilation) for dilation in DILATIONS),
         )
         self.decoder = nn.ModuleList(
-            GatedConv(below + skipped, skipped)
+            nn.Sequential(GatedConv(below + skipped, skipped), Refinement(skipped))
             for below, skipped in zip([widths[2], *widths[:0:-1]], widths[::-1], strict=True)
         )
         self.to_correction = nn.Conv2d(width, 4 * 3, 3, padding=1, padding_mode="replicate")
@@ -160,6 +160,24 @@ class GatedConv(nn.Module):
         """Map ``(N, C, H, W)`` features to ``(N, C', H', W')``, H and W divided by the stride."""
         values, gates = self.convolution(features).chunk(2, dim=1)
         return values * gates.sigmoid()
+
+
+class Refinement(nn.Module):
+    """A gated convolution that adds to features; before training, nothing.
+
+    Args:
+        num_channels: Channels of the features.
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.layer = GatedConv(num_channels, num_channels)
+        nn.init.zeros_(self.layer.convolution.weight[:num_channels])  # the gates are as ever
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` features to the same shape."""
+        refined: Tensor = features + self.layer(features)
+        return refined
 
 
 class GlobalContext(nn.Module):
