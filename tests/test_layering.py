@@ -19,7 +19,7 @@ OURS = {
     "images": {"files", "pictures"},
     "networks": set(),
     "loss_networks": set(),
-    "losses": {"loss_networks"},
+    "losses": {"loss_networks", "metrics"},
     "cards": {"container", "images", "loss_networks", "losses"},
     "styles": {"cards", "download", "images", "loss_networks", "losses"},
     "features": {"loss_networks", "losses"},
