@@ -30,10 +30,11 @@ export: $(READY) ## export CKPT=network.safetensors to ONNX, beside it
 	$(if $(CKPT),,$(error make export needs CKPT=network.safetensors))
 	$(BIN)/python scripts/export_onnx.py "$(CKPT)" "$(CKPT:.safetensors=.onnx)"
 
-benchmark: $(READY) ## measure training, loading and painting against the plain way
+benchmark: $(READY) ## measure training, loading, painting and filling
 	$(BIN)/python scripts/benchmark.py training
 	$(BIN)/python scripts/benchmark.py loader
 	$(BIN)/python scripts/benchmark.py inference
+	$(BIN)/python scripts/benchmark.py filling
 
 clean: ## remove .venv and caches; runs and pictures stay
 	rm -rf $(VENV) .virtualenv .mypy_cache .ruff_cache .pytest_cache

@@ -2,11 +2,13 @@
 
 import argparse
 
+import benchmark_filling
 import benchmark_inference
 import benchmark_loader
 import benchmark_training
 
 BENCHMARKS = {
+    "filling": benchmark_filling,
     "inference": benchmark_inference,
     "loader": benchmark_loader,
     "training": benchmark_training,

@@ -13,6 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 import ablate
+import benchmark_filling
 import judging
 import release
 from impasto import Inpainter, Stylizer
@@ -236,6 +237,38 @@ def test_inference_benchmark_writes_table_figures_and_chart(network: Path, tmp_p
     assert rows[1]["floor_ms"] > 0
     assert done.stdout.count("| 24x16 |") == 3
     assert ElementTree.parse(chart).getroot().tag.endswith("svg")
+
+
+def test_precision_is_measured_in_levels(network: Path, painting: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "photo.png").write_bytes(painting.read_bytes())
+    arguments = [f"--photos={photos}", "--size=32"]
+    same = run("scripts/measure_precision.py", str(network), *arguments, "--precision=fp32")
+    assert same.returncode == 0, same.stderr
+    assert "| night.safetensors | night | 0 | 0 | 0.000 |" in same.stdout
+    rounded = run("scripts/measure_precision.py", str(network), *arguments, "--precision=bf16")
+    row = next(line for line in rounded.stdout.splitlines() if "| night |" in line)
+    assert 0 < float(row.split("|")[5]) < 2
+
+
+@pytest.mark.slow
+def test_filling_benchmark_compares_with_a_classical_fill(tmp_path: Path) -> None:
+    network, figures = tmp_path / "network.safetensors", tmp_path / "figures.json"
+    save_checkpoint(
+        network,
+        ContextEncoderPlus(width=1),
+        Header("inpainting", "ContextEncoderPlus", {"width": 1}, []),
+    )
+    whole, baseline = benchmark_filling.PROCESS, benchmark_filling.BASELINE
+    arguments = [f"--ckpt={network}", "--sizes", "24", "--repeats=2", f"--json={figures}"]
+    done = run("scripts/benchmark.py", "filling", *arguments, "--only", whole, baseline)
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row for row in json.loads(figures.read_text())["rows"]}
+    assert list(rows) == ["ours", whole, baseline]
+    assert rows[baseline]["times_harmonic"] == 1
+    assert rows[whole]["s"] > rows["ours"]["first_s"] > 0
+    assert done.stdout.count("| 24 |") == 3
 
 
 def test_picture_of_holes_has_a_row_for_every_photo(tmp_path: Path) -> None:
