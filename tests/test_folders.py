@@ -8,11 +8,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
 from impasto import cli, files, painting
 from impasto.cli import main
@@ -25,14 +29,21 @@ from impasto.painting import paint
 class Negative:
     """Paints negatives, in no time or some; counts what it is given."""
 
+    device = torch.device("cpu")
+
     def __init__(self, seconds: float = 0) -> None:
         self.seconds, self.num_painted, self.threads = seconds, 0, set[int]()
 
-    def __call__(self, picture: Image.Image, progress: object = None) -> Image.Image:
+    def fits(self, height: int, width: int) -> bool:
+        return True
+
+    def __call__(self, image: Tensor | Image.Image, progress: object = None) -> Any:
         self.num_painted += 1
         self.threads.add(threading.get_ident())
         time.sleep(self.seconds)
-        return picture.convert("RGB").point(lambda level: 255 - level)
+        if isinstance(image, Tensor):
+            return 255 - image
+        return image.convert("RGB").point(lambda level: 255 - level)
 
 
 def draw(folder: Path, num_pictures: int, suffix: str = "png") -> None:
@@ -71,7 +82,7 @@ def test_broken_among_a_thousand_are_reported_and_the_rest_painted(
         path.write_bytes(path.read_bytes()[:40])
     Path("ckpt").write_bytes(b"night")
     stylizer = Negative()
-    stylizer.header, stylizer.dtype, stylizer.device = type("H", (), {"styles": ["a"]}), "f", "cpu"  # type: ignore[attr-defined]
+    stylizer.header, stylizer.dtype = type("H", (), {"styles": ["a"]}), "f"  # type: ignore[attr-defined]
     monkeypatch.setattr(cli.Stylizer, "load", lambda *_: stylizer)
 
     assert main(["ckpt=ckpt", "input=photos", "output=painted"]) == 1
@@ -283,6 +294,38 @@ def test_reading_painting_and_saving_overlap(here: Path, monkeypatch: pytest.Mon
     job = run(Negative(0.03), workers=4)
     assert time.monotonic() - start < 0.7 * 20 * 3 * 0.03
     assert job.wall_seconds < 0.7 * 20 * 3 * 0.03
+
+
+def test_what_a_gpu_paints_is_waited_for_where_it_is_saved(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One begins to be painted before the one before it has come back; one never comes back."""
+    draw(here / "photos", 3)
+    events = []
+    second_began = threading.Event()
+
+    def fetch_late(painted: Tensor) -> Callable[[], np.ndarray]:
+        red = 255 - int(painted[0, 0, 0, 0])
+        events.append(f"{red} began")
+        if red == 1:
+            second_began.set()
+
+        def wait() -> np.ndarray:
+            assert second_began.wait(10)
+            events.append(f"{red} came")
+            if red == 2:
+                raise RuntimeError("CUDA out of memory.")
+            return painted[0].permute(1, 2, 0).numpy()
+
+        return wait
+
+    monkeypatch.setattr(painting, "fetch", fetch_late)
+    job = run(Negative())
+    assert events.index("1 began") < events.index("0 came")
+    assert (job.num_painted, job.num_failed) == (2, 1)
+    assert "0002.png is too large for the memory of this device" in capsys.readouterr().err
+    assert Image.open("painted/1/0001.png").getpixel((0, 0)) == (254, 255, 255)
+    assert not Path("painted/2/0002.png").exists()
 
 
 def slow(monkeypatch: pytest.MonkeyPatch, name: str, seconds: float) -> None:

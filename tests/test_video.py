@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from impasto.inference.transfer import bring, fetch, moment, seconds_between
 from impasto.inference.video import (
     CODECS,
     SAVED_VIDEO_SUFFIXES,
@@ -25,7 +26,6 @@ from impasto.inference.video import (
     Smoother,
     paint_video,
 )
-from impasto.inference.video.transfer import bring, fetch, moment, seconds_between
 
 av = pytest.importorskip("av")
 measure_flicker = pytest.importorskip("measure_flicker")

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -30,6 +31,7 @@ from impasto.filling import Layers, Masks, save_deep
 from impasto.huge import is_huge, paint_huge
 from impasto.images import open_picture, save_picture
 from impasto.inference import Inpainter, Stylizer
+from impasto.inference.transfer import bring, fetch, moment, seconds_between
 from impasto.jobs import Job
 from impasto.manifest import Manifest, State, file_stamp
 
@@ -43,6 +45,8 @@ _LEFTOVER_SECONDS = 60  # unchanged for so long, it is nobody's
 _TILE_BAR = "{percentage:3.0f} % |{bar}| {elapsed}<{remaining}"  # of one large picture
 # A picture that is not huge; its file's stamp; its hole, or what else a stylizer takes, by name.
 _Read = tuple[Image.Image | None, list[int], Tensor | dict[str, Image.Image]]
+# Waits for a painting, and tells the seconds that it took.
+_Begun = Callable[[], tuple[Image.Image, float]]
 
 
 def paint(
@@ -133,7 +137,7 @@ class _Run:
     max_pixels: int
     workers: int
     layers: Masks | Layers | None
-    saves: deque[tuple[Path, "Future[None]"]] = field(default_factory=deque)
+    saves: deque[tuple[Path, "Future[float]"]] = field(default_factory=deque)
 
     def through(self, targets: dict[Path, Path]) -> None:
         pool = ThreadPoolExecutor(self.workers)
@@ -146,7 +150,9 @@ class _Run:
                 self._settle(*self.saves.popleft())
         finally:  # after Ctrl-C or on a full disk: what is being saved is finished, no more begun
             pool.shutdown(cancel_futures=True)
-            self.job.num_painted += sum(_is_well(future) for _, future in self.saves)
+            well = [future.result() for _, future in self.saves if _is_well(future)]
+            self.job.num_painted += len(well)
+            self.job.seconds += sum(well)
 
     def _ahead(
         self, pool: ThreadPoolExecutor, targets: dict[Path, Path]
@@ -178,7 +184,7 @@ class _Run:
         target: Path,
         reading: "Future[_Read]",
     ) -> None:
-        painted: Animation | Image.Image
+        painted: Animation | Image.Image | _Begun
         with self._failures_of(source):
             picture, stamp, layers = reading.result()
             if picture is None:
@@ -192,14 +198,28 @@ class _Run:
                 if "mask" in layers and layers["mask"].getextrema() == (0, 0):
                     self._say(f"Nothing is painted in {source} by its mask: it is saved as it was.")
                 stylize = partial(self._stylize, layers=layers)
-                moves = can_move and is_animation(source)
-                painted = (
-                    map_frames(source, stylize, self.max_pixels) if moves else stylize(picture)
-                )
+                if can_move and is_animation(source):
+                    painted = map_frames(source, stylize, self.max_pixels)
+                else:
+                    painted = stylize(picture) if layers else self._begin(picture)
             saving = pool.submit(self._save, painted, source, stamp, target)
             self.saves.append((source, saving))
             if has_more and not isinstance(painted, Animation):
                 self._say(f"{source} has several frames, {target.name} only the first of them.")
+
+    def _begin(self, picture: Image.Image) -> Image.Image | _Begun:
+        """Paint; a GPU does so while other pictures are on their way, if they are plain."""
+        assert not isinstance(self.painter, Inpainter)
+        is_plain = picture.mode == "RGB" and not picture.has_transparency_data
+        if not (is_plain and self.painter.fits(picture.height, picture.width)):
+            return self._stylize(picture, {})
+        device = self.painter.device
+        photo = bring(np.array(picture), device)
+        start = moment(device)
+        painted = self.painter(photo)
+        end = moment(device)
+        pixels = fetch(painted)
+        return lambda: (Image.fromarray(pixels()), seconds_between(start, end))
 
     def _stylize(self, picture: Image.Image, layers: dict[str, Image.Image]) -> Image.Image:
         assert not isinstance(self.painter, Inpainter)
@@ -231,8 +251,16 @@ class _Run:
         self.job.seconds += time.perf_counter() - start
 
     def _save(
-        self, painted: Animation | Image.Image, source: Path, stamp: list[int], target: Path
-    ) -> None:
+        self,
+        painted: Animation | Image.Image | _Begun,
+        source: Path,
+        stamp: list[int],
+        target: Path,
+    ) -> float:
+        """Save, and tell how many seconds of painting were not counted yet."""
+        seconds = 0.0
+        if not isinstance(painted, (Animation, Image.Image)):
+            painted, seconds = painted()
         try:
             if isinstance(painted, Animation):
                 save_animation(painted, target, self.quality)
@@ -246,10 +274,11 @@ class _Run:
             if error.errno not in _BAD_NAME:
                 raise
             raise ValueError(f"{target} cannot be saved: {error.strerror}.") from None
+        return seconds
 
-    def _settle(self, source: Path, saving: "Future[None]") -> None:
+    def _settle(self, source: Path, saving: "Future[float]") -> None:
         with self._failures_of(source):
-            saving.result()
+            self.job.seconds += saving.result()
             self.job.num_painted += 1
             self.bar.update()
 
@@ -289,5 +318,5 @@ def _sweep(targets: dict[Path, Path]) -> None:
                         path.unlink()
 
 
-def _is_well(future: "Future[None]") -> bool:
+def _is_well(future: "Future[float]") -> bool:
     return future.done() and not future.cancelled() and future.exception() is None

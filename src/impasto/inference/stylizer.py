@@ -294,7 +294,7 @@ class Stylizer:
     ) -> Image.Image:
         if painter.strength == 0:
             return unpainted(picture)
-        if self._fits(picture.height, picture.width):
+        if self.fits(picture.height, picture.width):
             levels = None if self.device.type == "cpu" else opaque_levels(picture)
             if levels is not None:
                 return to_picture(painter(to_floats(levels, self.device)))
@@ -312,7 +312,7 @@ class Stylizer:
         if painter.strength == 0:
             return images.clone()
         height, width = images.shape[-2:]
-        if self._fits(height, width):
+        if self.fits(height, width):
             return to_type(painter(to_floats(images, self.device)), images.dtype)
         painted = torch.empty_like(images)
         for image, target in zip(images.split(1), painted.split(1), strict=True):
@@ -326,7 +326,8 @@ class Stylizer:
         for num_done, _ in enumerate(steps, start=1):
             progress(num_done / num_steps)
 
-    def _fits(self, height: int, width: int) -> bool:
+    def fits(self, height: int, width: int) -> bool:
+        """Whether a picture of so many pixels is painted at once, not in tiles."""
         return self.tile == "off" or height * width <= MAX_UNTILED_PIXELS
 
 

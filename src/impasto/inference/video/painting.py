@@ -22,12 +22,12 @@ from impasto.images import DEFAULT_MAX_PIXELS, DEFAULT_QUALITY
 from impasto.inference.coverage import lay_on
 from impasto.inference.regions import Layout, to_shares
 from impasto.inference.stylizer import Stylizer
+from impasto.inference.transfer import bring, fetch, moment, seconds_between
 from impasto.inference.video.camera import is_camera
 from impasto.inference.video.codecs import choose_codec
 from impasto.inference.video.film import Film
 from impasto.inference.video.frame import Frame, Sound
 from impasto.inference.video.smoother import Smoother
-from impasto.inference.video.transfer import bring, fetch, moment, seconds_between
 
 if TYPE_CHECKING:
     from impasto.inference.video.sink import Sink

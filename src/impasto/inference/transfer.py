@@ -1,4 +1,4 @@
-"""Frames on their way to a CUDA device and back, while it paints others; others wait for theirs."""
+"""Photos and frames on their way to a CUDA device and back while it paints others."""
 
 import time
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 def bring(pixels: np.ndarray, device: torch.device) -> Tensor:
-    """Bring a frame to where it is painted, without waiting for it to be there.
+    """Bring a photo to where it is painted, without waiting for it to be there.
 
     Args:
         pixels: uint8, shape ``(H, W, 3)``.
-        device: The painter's; if it is no CUDA device, the painter brings the frame there itself.
+        device: The painter's; if it is no CUDA device, the painter brings the photo there itself.
 
     Returns:
         The same, shape ``(1, 3, H, W)``.
@@ -25,7 +25,7 @@ def bring(pixels: np.ndarray, device: torch.device) -> Tensor:
 
 
 def fetch(painted: Tensor) -> Callable[[], np.ndarray]:
-    """Begin to bring a painted frame back.
+    """Begin to bring a painting back.
 
     Args:
         painted: uint8, shape ``(1, 3, H, W)``, on the CPU or on a CUDA device.
