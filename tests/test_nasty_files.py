@@ -7,11 +7,14 @@ import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageCms, features
 from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
 
 from impasto import cli
 from impasto.cli import main
@@ -37,10 +40,13 @@ class Copyist:
     """A stylizer that paints what it sees."""
 
     header = type("Header", (), {"styles": ["copy"]})
-    device, dtype = "cpu", "float32"
+    device, dtype = torch.device("cpu"), "float32"
 
-    def __call__(self, picture: Image.Image, progress: object = None) -> Image.Image:
-        return to_picture(*split_alpha(picture))
+    def fits(self, height: int, width: int) -> bool:
+        return True
+
+    def __call__(self, image: Tensor | Image.Image, progress: object = None) -> Any:
+        return image if isinstance(image, Tensor) else to_picture(*split_alpha(image))
 
 
 @pytest.fixture(autouse=True)
