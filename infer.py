@@ -1,8 +1,13 @@
 """Paint a photo, a video or a folder of photos: python infer.py ckpt=... input=photo.jpg."""
 
+import gc
 import sys
 
-from impasto.cli import main
+gc.disable()  # what PyTorch makes as it is imported stays: looking for garbage in it takes a second
+from impasto.cli import main  # noqa: E402
+
+gc.freeze()  # nor is it looked through while painting, and at exit
+gc.enable()
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
