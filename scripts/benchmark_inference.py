@@ -2,9 +2,10 @@
 
 All paint the same levels (uint8, on the device, in and out) with the same weights: plain is the
 network as it was trained, eager, float32, NCHW; ours is ``Stylizer``; half is ours at half the
-width. On a CPU, ONNX Runtime (float32) and OpenVINO (bfloat16) run the exported model if they are
-installed; on a GPU, eager is ours without CUDA graphs, compiled with ``torch.compile`` in them.
-Each has a process of its own.
+width, and direct, where float32 is what a processor has, ours without Winograd's convolutions. On a
+CPU, ONNX Runtime (float32) and OpenVINO (bfloat16) run the exported model if they are installed; on
+a GPU, eager is ours without CUDA graphs, compiled with ``torch.compile`` in them. Each has a
+process of its own.
 
 Beside ours stand two floors: the time of its multiplications at the rate of a large matrix product,
 and that of all its operations read and write at the rate of a large copy, both measured there.
@@ -33,7 +34,8 @@ from torch import Tensor
 from floors import floors, synchronize
 from impasto.checkpoint import Header, load_checkpoint, save_checkpoint
 from impasto.data.sample import Scenes
-from impasto.inference import Stylizer, replay
+from impasto.inference import Stylizer, replay, winograd
+from impasto.inference.devices import choose_device, choose_dtype
 from impasto.memory import keep_freed_memory
 from impasto.networks import TransformerNet
 from impasto.networks.layers import FoldedConv, ReflectConv
@@ -252,6 +254,12 @@ def eager(ckpt: Path) -> Paint:
     return Stylizer.load(ckpt)
 
 
+def direct(ckpt: Path) -> Paint:
+    """Ours without Winograd's convolutions."""
+    winograd.LEAST_CHANNELS = sys.maxsize
+    return ours(ckpt)
+
+
 def onnx_runtime(ckpt: Path) -> Paint:
     """The exported model in ONNX Runtime."""
     import onnxruntime
@@ -308,6 +316,7 @@ CONTENDERS: dict[str, tuple[Callable[[Path], Paint], tuple[str, ...]]] = {
     "ours": (ours, ()),
     "half": (ours, ()),
     **({"eager": (eager, ()), "compiled": (compiled, ())} if torch.cuda.is_available() else {}),
+    **({"direct": (direct, ())} if choose_dtype("auto", choose_device()) == torch.float32 else {}),
     "onnxruntime": (onnx_runtime, ("onnx", "onnxruntime", "onnxscript")),
     "openvino": (openvino, ("openvino", "onnx", "onnxscript")),
 }
