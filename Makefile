@@ -15,8 +15,9 @@ setup: $(READY) ## install impasto and all it needs into .venv
 demo: $(READY) ## train a quick style, paint a picture with it: PHOTO=, STYLE_IMAGE=
 	$(BIN)/python scripts/demo.py
 
+# Most tests wait for one thread; those of a file share what they have built.
 test: $(READY) ## run the tests: offline, on the CPU
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 check: $(READY) ## lint, formatting, types
 	$(BIN)/ruff check .

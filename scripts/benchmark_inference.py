@@ -22,7 +22,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,19 +30,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from contenders import CONTENDERS, DEVICE, Paint
 from floors import floors, synchronize
 from impasto.checkpoint import Header, load_checkpoint, save_checkpoint
 from impasto.data.sample import Scenes
-from impasto.inference import Stylizer, replay, winograd
-from impasto.inference.devices import choose_device, choose_dtype
-from impasto.memory import keep_freed_memory
 from impasto.networks import TransformerNet
-from impasto.networks.layers import FoldedConv, ReflectConv
 
 SIZES = ("256", "512", "1024", "1920x1080", "3840x2160")
 WIDTH = 32  # the paper's
 TURN_SECONDS = 0.5  # the first painting of a turn finds the caches full of what others left
-Paint = Callable[[Tensor], Tensor]
 _paint: Paint
 _loading_seconds: float
 
@@ -169,7 +164,7 @@ def prepare(name: str, options: argparse.Namespace) -> None:
 def first_call(levels: Tensor) -> tuple[np.ndarray, float]:
     """The painting, and the seconds that loading the network and painting once took."""
     start = time.perf_counter()
-    painted = _paint(on_device(levels))
+    painted = _paint(levels.to(DEVICE))
     synchronize()
     seconds = time.perf_counter() - start
     return painted.cpu().numpy(), seconds + _loading_seconds
@@ -177,7 +172,7 @@ def first_call(levels: Tensor) -> tuple[np.ndarray, float]:
 
 def timed(levels: Tensor) -> float:
     """Seconds of one painting, on average over a turn."""
-    levels = on_device(levels)
+    levels = levels.to(DEVICE)
     synchronize()
     start, num_paintings, seconds = time.perf_counter(), 0, 0.0
     while seconds < TURN_SECONDS:
@@ -205,121 +200,6 @@ def floor_of(levels: Tensor) -> dict[str, float | None]:
         return {"floor_ms": None, "traffic_ms": None}
     multiplying, moving = floors(network, network.to_image.kernel, levels[0, 0].numel())
     return {"floor_ms": 1000 * multiplying, "traffic_ms": 1000 * moving}
-
-
-def on_device(levels: Tensor) -> Tensor:
-    """On the GPU, if there is one."""
-    return levels.cuda() if torch.cuda.is_available() else levels
-
-
-def plain(ckpt: Path) -> Paint:
-    """The network as it was trained, but for the folding of its last convolution."""
-    network = load_checkpoint(ckpt)[0].float().eval()
-    assert isinstance(network, TransformerNet)
-    folded = network.to_image[0]
-    assert isinstance(folded, FoldedConv)
-    conv = ReflectConv(folded.in_channels, 3, 9)
-    conv.load_state_dict(folded.state_dict())
-    network.to_image[0] = conv
-    network = on_gpu(network)
-
-    @torch.inference_mode()
-    def paint(levels: Tensor) -> Tensor:
-        return to_levels(network(levels.float() / 255))
-
-    return paint
-
-
-def on_gpu(network: torch.nn.Module) -> torch.nn.Module:
-    """Moved to the GPU, if there is one."""
-    return network.cuda() if torch.cuda.is_available() else network
-
-
-def ours(ckpt: Path) -> Paint:
-    """As ``infer.py`` paints."""
-    keep_freed_memory()
-    return Stylizer.load(ckpt)
-
-
-def compiled(ckpt: Path) -> Paint:
-    """Ours, its kernels by torch.compile, in the same CUDA graphs."""
-    stylizer = Stylizer.load(ckpt)
-    stylizer.network.compile(mode="max-autotune-no-cudagraphs")
-    return stylizer
-
-
-def eager(ckpt: Path) -> Paint:
-    """Ours without CUDA graphs."""
-    replay.MAX_PIXELS = 0
-    return Stylizer.load(ckpt)
-
-
-def direct(ckpt: Path) -> Paint:
-    """Ours without Winograd's convolutions."""
-    winograd.LEAST_CHANNELS = sys.maxsize
-    return ours(ckpt)
-
-
-def onnx_runtime(ckpt: Path) -> Paint:
-    """The exported model in ONNX Runtime."""
-    import onnxruntime
-
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(exported(ckpt), settings)
-
-    def paint(levels: Tensor) -> Tensor:
-        photos = (levels.float() / 255).numpy()
-        return to_levels(torch.from_numpy(session.run(None, {"photos": photos})[0]))
-
-    return paint
-
-
-def openvino(ckpt: Path) -> Paint:
-    """The exported model in OpenVINO, which takes bfloat16 where the processor has it."""
-    import openvino
-
-    core = openvino.Core()
-    content = exported(ckpt)
-    models: dict[tuple[int, ...], Any] = {}
-    settings = {
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "bf16",
-    }
-
-    def paint(levels: Tensor) -> Tensor:
-        shape = tuple(levels.shape)
-        if shape not in models:  # one for this shape alone is faster
-            model = core.read_model(content)
-            model.reshape(shape)
-            models[shape] = core.compile_model(model, "CPU", settings)
-        return to_levels(torch.from_numpy(models[shape]([(levels.float() / 255).numpy()])[0]))
-
-    return paint
-
-
-def exported(ckpt: Path) -> bytes:
-    """A checkpoint as ONNX."""
-    from impasto.inference.export import export_onnx
-
-    return export_onnx(*load_checkpoint(ckpt))
-
-
-def to_levels(images: Tensor) -> Tensor:
-    """RGB in [0, 1] to uint8."""
-    return (images * 255).round().to(torch.uint8)
-
-
-CONTENDERS: dict[str, tuple[Callable[[Path], Paint], tuple[str, ...]]] = {
-    "plain": (plain, ()),
-    "ours": (ours, ()),
-    "half": (ours, ()),
-    **({"eager": (eager, ()), "compiled": (compiled, ())} if torch.cuda.is_available() else {}),
-    **({"direct": (direct, ())} if choose_dtype("auto", choose_device()) == torch.float32 else {}),
-    "onnxruntime": (onnx_runtime, ("onnx", "onnxruntime", "onnxscript")),
-    "openvino": (openvino, ("openvino", "onnx", "onnxscript")),
-}
 
 
 def describe_machine(options: argparse.Namespace) -> dict[str, Any]:
