@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 import impasto
 from impasto.checkpoint import CheckpointError, Header, save_checkpoint
@@ -90,11 +91,31 @@ def test_package_offers_the_five_lines(checkpoint: Path, tmp_path: Path) -> None
     assert inpainter(image, torch.ones(1, 1, 13, 21).tril()).shape == image.shape
 
 
-def test_small_photo_goes_through_the_network_as_it_is(inpainter: Inpainter) -> None:
+def test_strokes_in_a_small_photo_are_filled_at_twice_the_size(inpainter: Inpainter) -> None:
     photo, mask = photo_and_mask(37, 53, count=2)
     with torch.no_grad():
-        expected = network().eval()(photo, mask)
-    torch.testing.assert_close(inpainter(photo, mask), expected)
+        filler = network().eval()
+        enlarged = F.interpolate(filler(photo, mask), scale_factor=2, mode="bicubic").clamp(0, 1)
+        expected = F.avg_pool2d(filler(enlarged, F.interpolate(mask, scale_factor=2)), 2)
+    torch.testing.assert_close(inpainter(photo, mask), torch.where(mask > 0, expected, photo))
+
+
+def test_inside_of_a_hole_is_filled_at_the_size_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the network tells, by what it fills with, at which size it was asked."""
+    inpainter = Inpainter(ContextEncoderPlus(width=2), HEADER, "cpu", "fp32")
+
+    def run(photos: Tensor, masks: Tensor) -> Tensor:
+        return torch.where(masks > 0, 0.25 if photos.shape[-1] == 200 else 0.75, photos)
+
+    monkeypatch.setattr(inpainter, "_run", run)
+    photo, mask = torch.zeros(1, 3, 200, 200), torch.zeros(1, 1, 200, 200)
+    mask[..., 40:160, 40:160] = mask[..., 180:190, 20:180] = 1
+    filled = inpainter(photo, mask)[0, 0]
+    assert torch.all(filled[180:190, 30:170] == 0.75)
+    assert torch.all(filled[60:140, 60:140] == 0.25)
+    inwards = filled[100, 40:60]
+    assert inwards[0] == 0.75
+    assert torch.all(inwards.diff() <= 0)
 
 
 @pytest.mark.parametrize("seed", range(40))

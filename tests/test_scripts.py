@@ -34,7 +34,7 @@ def run(
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,  # two minutes pass on a busy machine
     )
 
 

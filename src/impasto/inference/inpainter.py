@@ -19,6 +19,7 @@ from impasto.inference.holes import (
     DIRECT_PIXELS,
     clipped,
     fill_large,
+    fill_small,
     fits,
     group_holes,
     relative,
@@ -44,8 +45,8 @@ PLAIN_MODES = ("L", "LA", "RGB", "RGBA")  # filled as they are; others that Pill
 class Inpainter:
     """An inpainting network that is ready to fill.
 
-    Photos of up to ``DIRECT_PIXELS`` go through the network as they are, larger ones as
-    ``fill_large`` says. Networks for one size only are shown a window around each group of holes,
+    Photos of up to ``DIRECT_PIXELS`` are filled as ``fill_small`` says, larger ones as
+    ``fill_large``. Networks for one size only are shown a window around each group of holes,
     resized; those that fill the middle only, one with the holes in its middle half.
 
     Args:
@@ -178,7 +179,8 @@ class Inpainter:
             count = max(1, DIRECT_PIXELS // (height * width))
             parts = (images.split(count), missing.split(count), filled.split(count))
             for part, holes, target in zip(*parts, strict=True):
-                _fill_in(target, self._run(to_floats(part, self.device), holes.float()), holes)
+                photos = to_floats(part, self.device)
+                _fill_in(target, fill_small(self._run, photos, holes.to(self.device)), holes)
             return filled
         for image, holes, target in zip(images, missing, filled, strict=True):
             boxes = group_holes(holes[None])
