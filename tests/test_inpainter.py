@@ -96,7 +96,8 @@ def test_strokes_in_a_small_photo_are_filled_at_twice_the_size(inpainter: Inpain
     with torch.no_grad():
         filler = network().eval()
         enlarged = F.interpolate(filler(photo, mask), scale_factor=2, mode="bicubic").clamp(0, 1)
-        expected = F.avg_pool2d(filler(enlarged, F.interpolate(mask, scale_factor=2)), 2)
+        detail = filler(enlarged, F.interpolate(mask, scale_factor=2))
+    expected = F.interpolate(detail, scale_factor=0.5, mode="bicubic").clamp(0, 1)
     torch.testing.assert_close(inpainter(photo, mask), torch.where(mask > 0, expected, photo))
 
 
@@ -111,11 +112,12 @@ def test_inside_of_a_hole_is_filled_at_the_size_it_has(monkeypatch: pytest.Monke
     photo, mask = torch.zeros(1, 3, 200, 200), torch.zeros(1, 1, 200, 200)
     mask[..., 40:160, 40:160] = mask[..., 180:190, 20:180] = 1
     filled = inpainter(photo, mask)[0, 0]
-    assert torch.all(filled[180:190, 30:170] == 0.75)
+    assert torch.all(filled[181:189, 30:170] == 0.75)  # a pixel from the border, which is crisp
     assert torch.all(filled[60:140, 60:140] == 0.25)
-    inwards = filled[100, 40:60]
+    inwards = filled[100, 41:60]
     assert inwards[0] == 0.75
-    assert torch.all(inwards.diff() <= 0)
+    assert torch.all(inwards.diff() <= 0.003)
+    assert inwards.diff().min() > -0.07  # evenly
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -1,9 +1,10 @@
 """Fill holes in pictures of any size, by a network that knows those of medium size.
 
-Small ones are filled twice: as they are, and enlarged for the detail. In larger ones every group of holes gets a window with as much context as the network was trained on. A window that
-is too large is filled at half its size first, and so on down; at each size the network then paints
-anew what lies within ``REACH`` pixels of the known, where detail is to be continued. Deeper inside,
-where nobody can know the detail, the smaller copy's fill is enlarged smoothly.
+Small ones are filled twice: as they are, and enlarged for the detail. In larger ones every group of
+holes gets a window with as much context as the network was trained on. A window that is too large
+is filled at half its size first, and so on down; at each size the network then paints anew what
+lies within ``REACH`` pixels of the known, where detail is to be continued. Deeper inside, where
+nobody can know the detail, the smaller copy's fill is enlarged smoothly.
 """
 
 import math
@@ -49,7 +50,9 @@ def fill_small(fill: Fill, photos: Tensor, missing: Tensor) -> Tensor:
     missing_there = F.interpolate(missing.float(), scale_factor=2.0, mode="nearest") > 0
     share = detail_share(missing_there)
     detail = fill(enlarged, (missing_there & (share > 0)).float())
-    refined = F.avg_pool2d(torch.lerp(enlarged, detail, share), 2)
+    refined = torch.lerp(enlarged, detail, share)
+    # The mean of each 2x2 would blur: bicubic, borders show by a thirtieth less.
+    refined = F.interpolate(refined, scale_factor=0.5, mode="bicubic").clamp(0, 1)
     return torch.where(missing, refined, photos)
 
 
