@@ -38,7 +38,7 @@ def fill_small(fill: Fill, photos: Tensor, missing: Tensor) -> Tensor:
     A network that works on blocks of 2x2 pixels has each pixel to itself then.
 
     Args:
-        fill: Fills what has at most four times ``DIRECT_PIXELS``.
+        fill: The network.
         photos: RGB in [0, 1], float32, shape ``(N, 3, H, W)``.
         missing: True where a pixel is missing, shape ``(N, 1, H, W)``.
 
@@ -51,7 +51,7 @@ def fill_small(fill: Fill, photos: Tensor, missing: Tensor) -> Tensor:
     share = detail_share(missing_there)
     detail = fill(enlarged, (missing_there & (share > 0)).float())
     refined = torch.lerp(enlarged, detail, share)
-    # The mean of each 2x2 would blur: bicubic, borders show by a thirtieth less.
+    # Bicubic: the mean of each 2x2 would wash out the borders of holes.
     refined = F.interpolate(refined, scale_factor=0.5, mode="bicubic").clamp(0, 1)
     return torch.where(missing, refined, photos)
 
@@ -60,7 +60,7 @@ def fill_large(fill: Fill, photo: Tensor, missing: Tensor) -> Tensor:
     """Fill a window, the inside of large holes at a smaller size.
 
     Args:
-        fill: Fills what has at most four times ``DIRECT_PIXELS``.
+        fill: The network.
         photo: RGB in [0, 1], float32, shape ``(1, 3, H, W)``.
         missing: True where a pixel is missing, shape ``(1, 1, H, W)``.
 
