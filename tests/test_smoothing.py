@@ -8,21 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clips import (
-    NUM_FRAMES,
-    frames_of,
-    gradient,
-    make_clip,
-    paint,
-)
+from clips import NUM_FRAMES, frames_of, gradient, make_clip, paint
 from impasto.inference.video import Smoother
 
 measure_flicker = pytest.importorskip("measure_flicker")
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    return make_clip(tmp_path / "clip.mp4")
 
 
 def grey(*levels: float, size: int = 16) -> list[Tensor]:
@@ -108,7 +97,8 @@ def test_flicker_is_measured_where_the_photo_stands_still() -> None:
     assert "| 0.5 | 5.00 | 1.00 | 15.00 |" in measure_flicker.table([marks])
 
 
-def test_flicker_is_measured_of_videos_and_folders(clip: Path, tmp_path: Path) -> None:
+def test_flicker_is_measured_of_videos_and_folders(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4")
     (tmp_path / "frames").mkdir()
     for index, pixels in enumerate(frames_of(clip)[:4]):
         Image.fromarray(pixels).save(tmp_path / "frames" / f"{index:03}.png")

@@ -70,7 +70,7 @@ def fill_large(fill: Fill, photo: Tensor, missing: Tensor) -> Tensor:
     height, width = photo.shape[-2:]
     photo = photo.masked_fill(missing, 0)
     if fits(height, width):
-        return fill_small(fill, photo, missing)
+        return fill(photo, missing.float())
     share = detail_share(missing)
     deep = missing & (share < 1)
     guess = photo.clone()
@@ -88,9 +88,7 @@ def _fill_coarsely(fill: Fill, photo: Tensor, missing: Tensor) -> Tensor:
     height, width = photo.shape[-2:]
     if fits(height, width):
         return fill(photo, missing.float())
-    smaller = halve(photo, missing)
-    is_coarsest = fits(*smaller[0].shape[-2:])
-    coarse = (_fill_coarsely if is_coarsest else fill_large)(fill, *smaller)
+    coarse = fill_large(fill, *halve(photo, missing))
     return F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
 
 

@@ -195,7 +195,8 @@ class Inpainter:
         window = window_around(box, *image.shape[-2:])
         if self.size is None:
             photo = to_floats(cut(image, window), self.device)
-            filled = fill_large(self._run, photo, cut(missing, window).to(self.device))
+            fill = fill_small if fits(window.height, window.width) else fill_large
+            filled = fill(self._run, photo, cut(missing, window).to(self.device))
         else:
             if self.centre_only:
                 window, missing = square_around(box, self.size), _only(box, missing)
