@@ -32,8 +32,8 @@ from impasto.losses import PerceptualLoss, lattice, style_targets
 from impasto.memory import keep_freed_memory
 from impasto.networks import TransformerNet, channels_last
 from impasto.precision import half_dtype
+from impasto.schedule import rate_at
 from impasto.styles import load_painting
-from impasto.tasks.schedule import rate_at
 from judging import CONTENT_LAYER, NUM_LEVELS, STYLE_LAYERS, Judge, measure
 
 SIZE = 256  # of photos and of the painting, in pixels, in training and before the judge

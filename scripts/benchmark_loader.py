@@ -11,14 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from PIL import Image
 from torch import Tensor
 
-from impasto.data import FolderPhotos, ImageDataModule, PreparedPhotos
+from impasto.data import FolderPhotos, PreparedPhotos
 from impasto.data.batches import PhotoSource, default_num_workers
-from impasto.data.module import PREFETCHED_BATCHES
 from impasto.data.preparation import Shrinking, make_shards, plan_paths
 from impasto.data.scenes import paint_scene
 from impasto.memory import keep_freed_memory
@@ -126,6 +124,11 @@ def measure_plain(paths: Sequence[Path], load: Callable[[Path], object]) -> Meas
 
 def measure_ours(photos: PhotoSource, num_workers: int) -> Measure:
     """Load batches through the data module, up to float32 in [0, 1]."""
+    # Here, since it takes seconds to import, in every process of the other benchmarks too.
+    import pytorch_lightning as pl
+
+    from impasto.data.module import PREFETCHED_BATCHES, ImageDataModule
+
     data = ImageDataModule(lambda: photos, BATCH_SIZE, num_workers)
     data.trainer = pl.Trainer(
         accelerator="cpu", max_steps=10**6, logger=False, enable_checkpointing=False

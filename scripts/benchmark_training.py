@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from impasto.compilation import compiled
 from impasto.loss_networks import VGG, Lite
 from impasto.losses import PerceptualLoss, style_targets
 from impasto.memory import keep_freed_memory
 from impasto.networks import TransformerNet, channels_last
 from impasto.precision import half_dtype
-from impasto.tasks.compilation import compiled
 
 STYLE_LAYERS = {"relu1_2": 1.0, "relu2_2": 1.0, "relu3_3": 1.0, "relu4_3": 1.0}
 LITE_STYLE_LAYERS = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu3_4": 1.0}

@@ -41,7 +41,7 @@ from impasto.losses import PerceptualLoss, gram_matrix, style_targets
 from impasto.memory import keep_freed_memory
 from impasto.networks import TransformerNet, channels_last
 from impasto.precision import half_dtype
-from impasto.tasks.schedule import rate_at
+from impasto.schedule import rate_at
 from least_squares import initialize
 
 PHOTOS, SCENES, PAINTINGS, PAINTED = 2, 1, 1, 4  # of each kind in a batch

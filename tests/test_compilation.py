@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from impasto.compilation import replication_gradient
 from impasto.loss_networks import Lite
 from impasto.loss_networks.lite import COMPONENTS
 from impasto.losses import PerceptualLoss
 from impasto.networks.context_encoder_plus import GatedConv
 from impasto.tasks import Stylization
-from impasto.tasks.compilation import replication_gradient
 
 LAYERS = {"relu1_1": 1.0}
 

@@ -5,7 +5,6 @@ import random
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.export import Dim
 
 from impasto.networks import (
     ChannelwiseContextEncoder,
@@ -283,21 +282,6 @@ def test_area_resize_keeps_the_mean(size: tuple[int, int]) -> None:
     torch.testing.assert_close(resized.mean((2, 3)), features.mean((2, 3)))
     if size == (8, 8):
         assert torch.equal(resized, features)
-
-
-@pytest.mark.slow
-def test_plus_exports_for_any_size() -> None:
-    network = trained_a_little(ContextEncoderPlus(width=2)).eval().requires_grad_(False)
-    axes = {0: Dim("batch", min=1), 2: Dim("height", min=1), 3: Dim("width", min=1)}
-    program = torch.export.export(
-        network,
-        photos_and_masks(17, 22),
-        dynamic_shapes=(axes, axes),
-        prefer_deferred_runtime_asserts_over_guards=True,
-    ).module()
-    for size in ((17, 22), (1, 1), (1, 40), (64, 48), (100, 131)):
-        given = photos_and_masks(*size, count=3)
-        torch.testing.assert_close(program(*given), network(*given), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("whole", "count"), [(False, 2_763_776), (True, 2_763_776 + 65_536)])

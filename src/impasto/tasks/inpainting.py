@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
+from impasto.compilation import compiled
 from impasto.losses import FillingLoss
 from impasto.metrics import psnr, ssim
 from impasto.networks import channels_last, prefill
+from impasto.schedule import rate_at
 from impasto.tasks.adversary import Adversary
-from impasto.tasks.compilation import compiled
-from impasto.tasks.schedule import rate_at
 
 Batch = tuple[Tensor, Tensor]
 """Photos, RGB in [0, 1], (N, 3, H, W), and masks, 1 where a pixel is missing, (N, 1, H, W)."""

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
+from impasto.compilation import compiled
 from impasto.losses import PerceptualLoss, TemporalLoss
 from impasto.networks import channels_last
-from impasto.tasks.compilation import compiled
-from impasto.tasks.schedule import rate_at
+from impasto.schedule import rate_at
 
 
 class Stylization(pl.LightningModule):
