@@ -61,6 +61,14 @@ def test_download_that_breaks_off_is_refused(website: Website) -> None:
     refused(f"{website.url}/a.jpg", "could not be downloaded")
 
 
+def test_download_that_takes_too_long_is_refused(
+    website: Website, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("impasto.download.DEADLINE", 0.0)
+    website.pages["/a.jpg"] = bytes(10)
+    refused(f"{website.url}/a.jpg", "could not be downloaded .*it takes longer than 0 minutes")
+
+
 def test_missing_page_is_told(website: Website, temporary: Path) -> None:
     refused(f"{website.url}/nowhere.jpg", r"nowhere.jpg could not be downloaded .*404")
     assert list(temporary.iterdir()) == []

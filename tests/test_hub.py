@@ -327,6 +327,36 @@ def test_servers_that_cannot_serve_parts_are_refused(website) -> None:
         RemoteFile(f"{website.url}/a.parquet")
 
 
+def test_token_is_for_the_hub_alone(hub: Hub, website, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    session, sent = huggingface_hub.get_session(), {}
+
+    class Recorder:
+        def get(self, url: str, headers: dict[str, str], timeout: float) -> object:
+            sent[url] = {name.lower() for name in headers}
+            return session.get(url, headers=headers, timeout=timeout)
+
+    monkeypatch.setattr(huggingface_hub, "get_session", Recorder)
+    ours = f"{hub.url}/datasets/{NAME}/resolve/main/data/val-00000-of-00001-ef.parquet"
+    theirs = f"{website.url}/a.parquet"
+    assert RemoteFile(ours).size() > 0
+    with pytest.raises(OSError, match="404"):
+        RemoteFile(theirs)
+    assert "authorization" in sent[ours]
+    assert "authorization" not in sent[theirs]
+
+
+def test_folder_that_names_files_elsewhere_is_refused(website, tmp_path: Path) -> None:
+    website.pages["/a.parquet"] = parquet(range(5))
+    settings = "---\nconfigs:\n- config_name: default\n  data_files:\n"
+    for split in ("train", "val"):
+        settings += f"  - split: {split}\n    path: {website.url}/a.parquet\n"
+    (tmp_path / "README.md").write_text(f"{settings}---\n")
+    with pytest.raises(ValueError, match="names a file that is not in it, http://127"):
+        load(tmp_path)
+
+
 def test_files_on_a_server_read_like_files(hub: Hub) -> None:
     content = np.random.default_rng(0).bytes(200_000)
     hub.files[NAME]["blob"] = content

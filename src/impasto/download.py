@@ -1,6 +1,7 @@
 """Downloads of single files: http and https, within limits of size and time."""
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -9,6 +10,7 @@ from urllib.request import Request, urlopen
 
 MAX_BYTES = 64 << 20  # 64 MiB: a painting scanned for print
 TIMEOUT = 30.0  # seconds without an answer
+DEADLINE = 600.0  # seconds for all of it
 CHUNK = 1 << 16  # bytes
 
 
@@ -51,9 +53,11 @@ def _fetch(url: str, path: Path, max_bytes: int) -> None:
     with urlopen(request, timeout=TIMEOUT) as answer, path.open("wb") as file:
         if not is_url(answer.geturl()):
             raise ValueError("it leads to something that is no website")
-        size = 0
-        while chunk := answer.read(CHUNK):
+        size, deadline = 0, time.monotonic() + DEADLINE
+        while chunk := answer.read1(CHUNK):  # what there is: a slow server may not fill a chunk
             size += len(chunk)
+            if time.monotonic() > deadline:
+                raise ValueError(f"it takes longer than {DEADLINE / 60:g} minutes")
             if size > max_bytes:
                 raise ValueError(f"it is larger than {max_bytes >> 20} MiB")
             file.write(chunk)

@@ -91,10 +91,12 @@ class BusyError(Exception):
 
 
 def _request(url: str, part: str) -> tuple[bytes, int]:
-    from huggingface_hub import get_session
+    from huggingface_hub import constants, get_session
     from huggingface_hub.utils import build_hf_headers
 
-    headers = {**build_hf_headers(), "Range": part}
+    # The user's token is for the hub alone: a data set may name files of anybody.
+    is_hub = url.startswith(f"{constants.ENDPOINT}/")
+    headers = {**build_hf_headers(token=None if is_hub else False), "Range": part}
     try:
         response = get_session().get(url, headers=headers, timeout=TIMEOUT)
     except Exception as error:  # of the library that huggingface_hub fetches with, whichever it is

@@ -40,16 +40,24 @@ def find_files(
     """
     folder = Path(repository).expanduser()
     if folder.is_dir():
-        return _list_files(str(folder.absolute()), splits, None, subset)
+        return _list_local_files(str(folder.absolute()), splits, subset)
     try:
         _ask_hub(repository, revision)
     except ConnectionError:
         if streaming or (cached := _find_cached(repository, revision)) is None:
             raise
-        return _list_files(cached, splits, None, subset)
+        return _list_local_files(cached, splits, subset)
     files = _list_files(repository, splits, revision, subset)
     place = _url if streaming else _download
     return {split: [place(file) for file in files[split]] for split in splits}
+
+
+def _list_local_files(path: str, splits: Sequence[str], subset: str | None) -> dict[str, list[str]]:
+    files = _list_files(path, splits, None, subset)
+    for name in (name for split in splits for name in files[split]):
+        if "://" in name:
+            raise ValueError(f"data.repository={path} names a file that is not in it, {name}.")
+    return files
 
 
 def _list_files(
