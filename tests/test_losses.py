@@ -33,6 +33,17 @@ def test_gram_of_two_channels_by_hand() -> None:
     torch.testing.assert_close(gram_matrix(features), expected)
 
 
+def test_gram_has_the_same_gradient_within_autocast() -> None:
+    features = torch.rand(1, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for enabled in (False, True):
+        leaf = features.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            gram_matrix(leaf).square().sum().backward()
+        gradients.append(leaf.grad)
+    assert torch.equal(*gradients)
+
+
 def test_gram_forgets_positions() -> None:
     features = torch.rand(1, 5, 4, 6)
     shuffled = features.flatten(2)[..., torch.randperm(24)].view(1, 5, 4, 6)
@@ -225,6 +236,15 @@ def test_random_turn_turns_about_the_middle() -> None:
         assert abs(right) <= math.sqrt(0.5) + 1e-3
         angles.add(round(math.atan2(right, down), 2))
     assert len(angles) == 8
+
+
+def test_random_turn_is_as_exact_within_autocast() -> None:
+    images = torch.rand(1, 2, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    turned = random_turn(images)
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (random_turn(images) - turned).abs().max() < 1e-5
 
 
 def test_random_views_serve_training_only() -> None:

@@ -54,7 +54,8 @@ class _Gram(torch.autograd.Function):
         (features,) = ctx.saved_tensors
         count, channels, height, width = features.shape
         symmetric = (gradient + gradient.mT) / features[0].numel()
-        rows = (_rows(features).float() @ symmetric).to(features.dtype)
+        with torch.autocast(features.device.type, enabled=False):  # it may be on around a backward
+            rows = (_rows(features).float() @ symmetric).to(features.dtype)
         return rows.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 

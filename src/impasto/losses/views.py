@@ -48,6 +48,8 @@ def random_turn(images: Tensor) -> Tensor:
     turn = images.new_tensor(  # of coordinates from -1 to 1, whatever the sides
         [[cosine, -sine * height / width, 0], [sine * width / height, cosine, 0]]
     )
-    grid = F.affine_grid(turn.expand(len(images), 2, 3), list(images.shape), align_corners=False)
+    with torch.autocast(images.device.type, enabled=False):  # bfloat16 would miss pixels
+        turns = turn.expand(len(images), 2, 3)
+        grid = F.affine_grid(turns, list(images.shape), align_corners=False)
     turned = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     return turned.contiguous(memory_format=torch.channels_last)

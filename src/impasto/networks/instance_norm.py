@@ -23,7 +23,7 @@ class InstanceNorm(nn.InstanceNorm2d):
         super().__init__(num_channels, affine=True, track_running_stats=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise ``(N, C, H, W)`` features; a single position (1x1) becomes the shift itself."""
+        """Normalise ``(N, C, H, W)`` features, of two positions at least."""
         if features.device.type == "cpu" and features.dtype == torch.bfloat16:
             scale, shift = (_per_image(values) for values in (self.weight, self.bias))
             return _ChannelsLastNorm.apply(features, scale, shift, self.eps)
