@@ -76,6 +76,13 @@ def test_noisy_losses_are_left_alone() -> None:
     assert watchdog.num_skipped == 0
 
 
+@pytest.mark.parametrize(("loss", "bad"), [(-1.5, False), (17.0, False), (19.0, True)])
+def test_losses_below_zero_have_a_height_that_is_usual(loss: float, bad: bool) -> None:
+    watchdog = Watchdog(window=3, explosion=20)
+    watchdog.losses.extend([-1.0, -1.0, -2.0])
+    assert watchdog._is_bad(loss) == bad
+
+
 def test_repeated_failure_returns_to_the_start_at_half_the_rate() -> None:
     module, watchdog, _ = fit({5: NAN, 6: NAN, 7: NAN}, 12, patience=3)
     assert watchdog.num_rollbacks == 1

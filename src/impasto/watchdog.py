@@ -148,7 +148,8 @@ class Watchdog(Callback):
             return True
         if len(self.losses) < (self.losses.maxlen or 0):
             return False
-        return loss > self.explosion * statistics.median(self.losses)
+        usual = statistics.median(self.losses)  # below 0 where an adversary is deceived well
+        return loss > usual + (self.explosion - 1) * abs(usual)
 
     def _remember(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.good_state = copy.deepcopy(
