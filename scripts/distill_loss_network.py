@@ -259,7 +259,7 @@ class Distillation:
 
     def load(self, path: Path) -> None:
         """Go on from there."""
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         self.step = state["step"]
         self.student.load_state_dict(state["student"])
         self.apprentice.load_state_dict(state["apprentice"])

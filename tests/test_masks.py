@@ -302,6 +302,11 @@ def test_mix_draws_families_as_often_as_weighted(folder: Path) -> None:
     assert share == pytest.approx(0.75, abs=0.06)
 
 
+def test_family_without_weight_is_none_of_a_mix() -> None:
+    mix = MaskMix({"centre": 1, "block": 0, "irregular": 0})
+    assert len(mix.families) == 1
+
+
 def test_default_mix_travels_to_workers_unchanged() -> None:
     mix = MaskMix()
     there = pickle.loads(pickle.dumps(mix))

@@ -14,6 +14,7 @@ import torch
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 
+from impasto.resumption import steps_done
 from impasto.settings import CONFIG_FILE, load_settings
 from impasto.training import fit, prepare, train
 
@@ -129,6 +130,15 @@ def test_signal_leaves_a_network_and_a_run_to_go_on_with(
     assert f"{step + 3}/{step + 3}" in rest.stdout  # the progress bar counts the whole run
     assert "Warning" not in rest.stderr
     assert torch.load(folder / "resume.ckpt", weights_only=True)["global_step"] == step + 3
+
+
+def test_run_of_a_gpu_can_be_gone_on_with_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "resume.ckpt"
+    monkeypatch.setattr("torch.serialization.location_tag", lambda _: "cuda:0")
+    torch.save({"global_step": 7, "state_dict": {"weight": torch.ones(3)}}, path)
+    assert steps_done(path) == 7
 
 
 @pytest.mark.slow

@@ -73,4 +73,7 @@ class Resumption(Checkpoint):
 
 def steps_done(path: Path) -> int:
     """Optimisation steps behind a ``.ckpt``; 0 if a run ended before it wrote one."""
-    return torch.load(path, weights_only=True)["global_step"] if path.exists() else 0
+    if not path.exists():
+        return 0
+    # To the CPU: what a GPU began may go on without one.
+    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)["global_step"]

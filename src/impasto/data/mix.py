@@ -46,9 +46,9 @@ class MaskMix:
         known: dict[str, MaskFamily] = {**FAMILIES, "centre": partial(centre, overlap=overlap)}
         if folder is not None:
             known[IRREGULAR] = IrregularMasks(folder)
-        elif IRREGULAR in weights:
+        elif weights.get(IRREGULAR):
             raise ValueError(f"Masks of the family {IRREGULAR} come from files: give a folder.")
-        if unknown := weights.keys() - known.keys():
+        if unknown := weights.keys() - known.keys() - {IRREGULAR}:
             raise ValueError(
                 f"Unknown families of masks, got {', '.join(sorted(unknown))}, "
                 f"allowed are {', '.join([*FAMILIES, IRREGULAR])}."
@@ -59,8 +59,9 @@ class MaskMix:
             raise ValueError(
                 f"Weights of masks must be at least 0 and not all 0, got {dict(weights)}."
             )
-        self.families: list[MaskFamily] = [known[name] for name in weights]
-        self._bounds = np.cumsum([float(weight) for weight in weights.values()])
+        drawn = {known[name]: float(weight) for name, weight in weights.items() if weight}
+        self.families: list[MaskFamily] = list(drawn)
+        self._bounds = np.cumsum(list(drawn.values()))
 
     def __call__(self, height: int, width: int, rng: np.random.Generator) -> BoolArray:
         """Choose a family, and draw from it."""
