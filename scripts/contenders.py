@@ -17,6 +17,7 @@ from impasto.inference.devices import choose_device, choose_dtype
 from impasto.memory import keep_freed_memory
 from impasto.networks import TransformerNet
 from impasto.networks.layers import FoldedConv, ReflectConv
+from impasto.precision import keep_float32
 
 Paint = Callable[[Tensor], Tensor]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -40,15 +41,16 @@ def plain(ckpt: Path) -> Paint:
     return paint
 
 
-def ours(ckpt: Path) -> Paint:
+def ours(ckpt: Path) -> Stylizer:
     """As ``infer.py`` paints."""
     keep_freed_memory()
+    keep_float32()
     return Stylizer.load(ckpt)
 
 
 def compiled(ckpt: Path) -> Paint:
     """Ours, its kernels by torch.compile, in the same CUDA graphs."""
-    stylizer = Stylizer.load(ckpt)
+    stylizer = ours(ckpt)
     stylizer.network.compile(mode="max-autotune-no-cudagraphs")
     return stylizer
 
@@ -56,7 +58,7 @@ def compiled(ckpt: Path) -> Paint:
 def eager(ckpt: Path) -> Paint:
     """Ours without CUDA graphs."""
     replay.MAX_PIXELS = 0
-    return Stylizer.load(ckpt)
+    return ours(ckpt)
 
 
 def direct(ckpt: Path) -> Paint:

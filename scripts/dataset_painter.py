@@ -22,6 +22,7 @@ from impasto.checkpoint import Header
 from impasto.images import open_picture
 from impasto.inference import Stylizer
 from impasto.painting import one_line
+from impasto.precision import keep_float32
 
 # Names are bytes: what a disk holds need not be text.
 WORK = pa.schema(
@@ -112,6 +113,7 @@ class Painter:
         tally: "Tally | None" = None,
     ) -> None:
         torch.set_num_threads(job.num_threads)
+        keep_float32()
         self.job = job
         self.tally = tally or Tally()
         self.stylizer = Stylizer(network, header, job.device, job.precision, **job.knobs)

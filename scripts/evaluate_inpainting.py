@@ -30,6 +30,7 @@ from impasto.data.masks import FAMILIES, MaskFamily, centre
 from impasto.data.mix import IRREGULAR
 from impasto.images import image_grid
 from impasto.memory import keep_freed_memory
+from impasto.precision import keep_float32
 
 Figures = dict[str, Any]
 """By name, as JSON takes them."""
@@ -61,7 +62,8 @@ def run(options: argparse.Namespace) -> None:
     """Have everyone fill; print tables, write what was asked for."""
     keep_freed_memory()
     torch.manual_seed(0)  # for random weights
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
+    torch.backends.cudnn.deterministic = True
+    keep_float32()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     sizes = list(dict.fromkeys(options.sizes))
     families = choose_families(options)

@@ -22,6 +22,7 @@ from impasto.features import Features, find_features
 from impasto.losses import PerceptualLoss
 from impasto.memory import keep_freed_memory
 from impasto.optimization import STARTS, Objective, Remembering, logits_of, make_minimizer, noise
+from impasto.precision import keep_float32
 from impasto.styles import CARDS, find_style
 
 LITE_CONTENT_WEIGHT, VGG_CONTENT_WEIGHT = 0.4, 0.3  # what networks are trained with
@@ -140,7 +141,8 @@ def run(options: argparse.Namespace) -> None:
     """Measure all checkpoints; print a table, write what was asked for."""
     keep_freed_memory()
     torch.manual_seed(0)  # for random weights
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
+    torch.backends.cudnn.deterministic = True
+    keep_float32()
     if options.max_iterations < 1:
         raise ValueError(f"--max-iterations must be at least 1, got {options.max_iterations}.")
     device = "cuda" if torch.cuda.is_available() else "cpu"

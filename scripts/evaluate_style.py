@@ -21,6 +21,7 @@ from impasto import Stylizer, load_image, save_image
 from impasto.images import image_grid, list_images, square
 from impasto.loss_networks import VGG, Lite
 from impasto.memory import keep_freed_memory
+from impasto.precision import keep_float32
 from impasto.styles import load_painting
 from judging import CONTENT_LAYER, STYLE_LAYERS, Judge, Marks, Painter, measure, spearman
 
@@ -175,7 +176,8 @@ def run(options: argparse.Namespace) -> None:
     """Judge all checkpoints; print a table, write what was asked for."""
     keep_freed_memory()
     torch.manual_seed(0)  # for random weights
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
+    torch.backends.cudnn.deterministic = True
+    keep_float32()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     networks = load_networks(options.checkpoints, device, options.styles)
     baselines = find_baselines(networks, load_networks(options.baseline, device))

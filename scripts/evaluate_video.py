@@ -27,6 +27,7 @@ from impasto import save_image
 from impasto.images import image_grid
 from impasto.losses.temporal import warp
 from impasto.memory import keep_freed_memory
+from impasto.precision import keep_float32
 from judging import Painter
 from video_motion import KINDS, ROOM, Clip, read_clip, set_in_motion
 
@@ -146,7 +147,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Measure all networks; print tables, write what was asked for."""
     keep_freed_memory()
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
+    torch.backends.cudnn.deterministic = True
+    keep_float32()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     networks = load_networks(options.checkpoints, device)
     baselines = find_baselines(networks, load_networks(options.baseline, device))

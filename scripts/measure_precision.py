@@ -16,6 +16,7 @@ from impasto.images import open_picture
 from impasto.inference import Stylizer
 from impasto.memory import keep_freed_memory
 from impasto.pictures import list_images
+from impasto.precision import keep_float32
 
 
 def main() -> None:
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto", help="auto, bf16 or fp16")
     options = parser.parse_args()
     keep_freed_memory()
+    keep_float32()
     photos = [shrunk(path, options.size) for path in list_images(options.photos)]
     if not photos:
         parser.error(f"No pictures in {options.photos}.")

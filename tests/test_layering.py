@@ -56,7 +56,16 @@ OURS = {
     "options": {"arguments", "images", "inference", "jobs"},
     "huge": {"images", "inference", "pictures"},
     "painting": {"animations", "filling", "huge", "images", "inference", "jobs", "manifest"},
-    "cli": {"filling", "inference", "jobs", "manifest", "memory", "options", "painting"},
+    "cli": {
+        "filling",
+        "inference",
+        "jobs",
+        "manifest",
+        "memory",
+        "options",
+        "painting",
+        "precision",
+    },
     "__init__": {"inference", "images"},
 }
 LIGHTNING = {

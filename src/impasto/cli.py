@@ -14,6 +14,7 @@ from impasto.manifest import MANIFEST_NAME, fingerprint
 from impasto.memory import keep_freed_memory
 from impasto.options import USAGE, Options, parse_options
 from impasto.painting import explain_failure, one_line, paint
+from impasto.precision import keep_float32
 
 FILLED = "filled"  # completes names where none is given
 LONGEST_NAME = 60  # characters of what completes them: file names end at 255 bytes
@@ -38,6 +39,7 @@ def main(argv: list[str]) -> int:
         sys.stdout.write(USAGE)
         return DONE
     keep_freed_memory()
+    keep_float32()
     try:
         options = parse_options(argv)
         painter = _load(options)

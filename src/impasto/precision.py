@@ -1,4 +1,4 @@
-"""Which number format a machine computes natively."""
+"""Number formats: which one a machine computes natively, and what a GPU takes for float32."""
 
 import torch
 
@@ -18,6 +18,14 @@ def half_dtype(device_type: str) -> torch.dtype | None:
     else:
         native = False
     return torch.bfloat16 if native else None
+
+
+def keep_float32() -> None:
+    """Let a GPU convolve float32 as such in this process; PyTorch rounds it to TF32, ten bits.
+
+    Of a painting's first layers these are too few: see ``FusedTransformer``.
+    """
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def _cpu_computes_bf16() -> bool:

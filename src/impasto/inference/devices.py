@@ -42,7 +42,8 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 
     Args:
         precision: ``fp32``, ``bf16``, ``fp16``, or ``auto``: fp16 on CUDA, bf16 on processors that
-            multiply it natively, fp32 elsewhere.
+            multiply it natively, fp32 elsewhere. What a GPU convolves in fp32 PyTorch rounds to
+            TF32, unless it is told not to, as by ``infer.py`` (``impasto.precision.keep_float32``).
         device: Where the network is to run.
 
     Raises:
@@ -50,7 +51,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """
     if precision == "auto":
         if device.type == "cuda":
-            return torch.float16  # three more bits than bf16; images and normed features fit
+            return torch.float16  # three more bits than bf16; those of the released networks fit
         return half_dtype(device.type) or torch.float32
     if precision not in PRECISIONS:
         allowed = ", ".join(["auto", *PRECISIONS])

@@ -38,16 +38,18 @@ class Replay:
 
     The first photos of a shape are painted as ever, for they may be the only ones; the second ones
     are recorded, and from then on that is replayed. The last ``MAX_SHAPES`` shapes are known. Where
-    recording fails, as for lack of memory, photos are painted as ever, and a warning says so.
+    recording fails, as for lack of memory, photos are painted as ever from then on, by all of this
+    process, and a warning says so.
 
     Args:
         network: Photos to paintings, without waiting for the GPU; its weights stay where they are.
     """
 
+    _is_off = False  # for all: a recording that fails can leave PyTorch in the belief it goes on
+
     def __init__(self, network: Network) -> None:
         self.network = network
         self._recordings: OrderedDict[torch.Size, Recording | None] = OrderedDict()
-        self._is_off = False
 
     def __call__(self, photos: Tensor) -> Tensor:
         """Paint photos.
@@ -82,7 +84,7 @@ class Replay:
             try:
                 recording = record(self.network, photos, next(others, None))
             except RuntimeError as error:
-                self._is_off = True
+                Replay._is_off = True
                 self._recordings.clear()
                 reason = str(error).partition("\n")[0]
                 warnings.warn(f"Painting goes on without CUDA graphs: {reason}", stacklevel=3)
@@ -141,5 +143,6 @@ def in_turn(recording: Recording) -> Iterator[None]:
     """Let what is done here begin on the GPU after the last replay, in whatever stream that was."""
     stream = torch.cuda.current_stream(recording.photos.device)
     stream.wait_event(recording.done)
+    recording.photos.record_stream(stream)  # which may be at it still when this is forgotten
     yield
     recording.done.record(stream)
