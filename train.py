@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from impasto.training import fit, prepare
+from impasto.training import Run, fit, prepare
 
 USER_ERRORS = (OSError, TypeError, ValueError, OmegaConfBaseException, InstantiationException)
 DONE, FAILED, MISUSED = 0, 1, 2  # exit codes; of a signal, 128 more than its number
@@ -38,9 +38,7 @@ def _train(cfg: DictConfig) -> int:
     except USER_ERRORS as error:
         print(f"train.py: {error.__cause__ or error}", file=sys.stderr)
         return MISUSED
-    print(
-        f"Training {run.cfg.name}. Watch it: tensorboard --logdir {run.cfg.run_folder}", flush=True
-    )
+    _say(run, f"Training {run.cfg.name}. Watch it: tensorboard --logdir {run.cfg.run_folder}")
     try:
         outcome = fit(run)
     except OSError as error:  # a full disk, most often
@@ -50,13 +48,17 @@ def _train(cfg: DictConfig) -> int:
         print(f"train.py: {outcome.failure}", file=sys.stderr)
         return FAILED
     if outcome.signal:
-        print(f"Stopped. Go on: python train.py resume={run.folder}")
+        _say(run, f"Stopped. Go on: python train.py resume={run.folder}")
         return 128 + outcome.signal
-    print(
-        f"Try it: python infer.py ckpt={run.folder}/network.safetensors input=photo.jpg"
-        f"{_what_else(run.cfg)}"
-    )
+    network = run.folder / "network.safetensors"
+    _say(run, f"Try it: python infer.py ckpt={network} input=photo.jpg{_what_else(run.cfg)}")
     return DONE
+
+
+def _say(run: Run, text: str) -> None:
+    """Print; of several processes one speaks for all."""
+    if run.trainer.is_global_zero:
+        print(text, flush=True)
 
 
 def _what_else(cfg: DictConfig) -> str:

@@ -39,6 +39,7 @@ def run(options: list[str], folder: Path) -> None:
         timeout=240,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("Try it: ") == 1
 
 
 TOGETHER = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=2"]

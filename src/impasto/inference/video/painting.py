@@ -109,14 +109,15 @@ def paint_video(
         try:
             sink = Sink(beside, target, first, opened, film, codec=codec, quality=quality)
             height, width = first.pixels.shape[:2]
-            mask = to_shares(cover((width, height))) if cover else None
+            device = getattr(stylizer, "device", torch.device("cpu"))  # any function will do
+            mask = to_shares(cover((width, height))).to(device) if cover else None
             if arrange is None:
                 stylize: Callable[[Tensor], Tensor] = stylizer
             else:
                 stylize = partial(stylizer.lay_out, layout=arrange((width, height)))
             paint_frame = partial(
                 _painted,
-                device=getattr(stylizer, "device", torch.device("cpu")),  # any function will do
+                device=device,
                 stylize=stylize,
                 smoother=smoother,
                 film=film,

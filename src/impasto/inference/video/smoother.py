@@ -48,11 +48,11 @@ class Smoother:
         if self._before is not None:
             colours_before, strokes_before = self._before
             change = (colours - colours_before).abs().amax(1, keepdim=True)
-            if float(change.mean()) < self.CUT:
-                change = F.max_pool2d(change, self.SPREAD, stride=1, padding=self.SPREAD // 2)
-                weight = self.smooth * (-((change / self.SIGMA) ** 2)).exp_()
-                colours = colours.lerp_(colours_before, weight)
-                strokes = strokes.lerp_(strokes_before, weight)
+            goes_on = change.mean() < self.CUT  # as a tensor: to ask would be to wait for a GPU
+            change = F.max_pool2d(change, self.SPREAD, stride=1, padding=self.SPREAD // 2)
+            weight = self.smooth * goes_on * (-((change / self.SIGMA) ** 2)).exp_()
+            colours = colours.lerp_(colours_before, weight)
+            strokes = strokes.lerp_(strokes_before, weight)
         self._before = colours, strokes
         return strokes.round().to(torch.uint8)
 
