@@ -1,6 +1,5 @@
 """A judge of filled holes: how close to the original they are, picture by picture."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,13 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from impasto.loss_networks import VGG, Lite
-from impasto.metrics import l1, l2, psnr, seam, ssim
+from impasto.metrics import MAX_PSNR, l1, l2, psnr, seam, ssim
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
 LITE = "lite"
-# dB: errors that rounding to 8 bits makes, a twelfth of a squared level on average. Originals are
-# not known any better, and the infinity of a perfect fill would spoil every mean.
-MAX_PSNR = 10 * math.log10(12 * 255**2)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from impasto.checkpoint import load_checkpoint
 from impasto.images import save_image
 from impasto.loss_networks import Lite
 from impasto.losses import FillingLoss, ReconstructionLoss, gram_matrix
-from impasto.networks import ContextEncoderPlus, PatchDiscriminator
+from impasto.networks import ContextDiscriminator, ContextEncoderPlus, PatchDiscriminator
 from impasto.tasks import Adversary, Inpainting
 from impasto.training import fit, prepare, train
 
@@ -203,6 +203,69 @@ def test_average_follows_the_network(configure: Configure, tiny: list[str]) -> N
     first, kept = task.network.to_correction.weight, task.average.to_correction.weight
     assert not torch.equal(first, kept)
     assert (first - kept).norm() < first.norm()
+
+
+def test_network_of_an_adversary_is_the_latest(configure: Configure, tiny: list[str]) -> None:
+    # A weight that ruins every other loss: the best of those would be the first.
+    options = [option for option in tiny if not option.startswith("trainer.max_steps")]
+    options += ["task.adversary.weight=5", "task.learning_rate=3e-2", "task.ema_decay=0"]
+    folder = train(configure([*options, "trainer.max_steps=12"]))
+    assert load_checkpoint(folder / "network.safetensors")[1].step == 12
+
+
+@pytest.mark.parametrize(("start", "late"), [(2, False), (6, True)])
+def test_adversary_that_comes_too_late_is_told(
+    configure: Configure,
+    tiny: list[str],
+    start: int,
+    late: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    train(configure([*tiny, f"task.adversary.start={start}"]))
+    assert ("lower task.adversary.start" in caplog.text) == late
+
+
+def test_patches_of_what_is_known_are_the_photo() -> None:
+    photos, filled, masks = (
+        torch.rand(1, 3, 32, 32),
+        torch.rand(1, 3, 32, 32),
+        torch.zeros(1, 1, 32, 32),
+    )
+    masks[..., 8:16, 8:16] = 1
+    shown = Adversary(PatchDiscriminator(2)).shown(photos, filled, masks)
+    assert torch.equal(shown[..., 8:16, 8:16], filled[..., 8:16, 8:16])
+    assert torch.equal(shown.where(masks == 0, 0), photos.where(masks == 0, 0))
+    assert Adversary(ContextDiscriminator()).shown(photos, filled, masks) is filled
+
+
+def test_flat_photos_leave_the_mean_finite(
+    configure: Configure, tiny: list[str], tmp_path: Path
+) -> None:
+    for number in range(3):
+        save_image(torch.zeros(1, 3, 40, 40), tmp_path / "photos" / f"{number}.png")
+    skip = ("adversary", "task.adversary", "+data.num_val_images")
+    options = [option for option in tiny if not option.startswith(skip)]
+    options += ["data=folder", f"data.path={tmp_path / 'photos'}"]
+    metrics = json.loads((train(configure(options)) / "metrics.json").read_text())
+    assert math.isfinite(metrics["val/gain"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["model=context_encoder"],
+            "ContextEncoder takes photos of 128 px only: data.image_size=128",
+        ),
+        (["task.learning_rate=-1"], "learning_rate must be above 0, got -1"),
+    ],
+)
+def test_settings_that_cannot_be_are_told_before_the_run(
+    configure: Configure, options: list[str], message: str
+) -> None:
+    small = ["task=inpainting", "data.image_size=64", "loss_network.weights=random"]
+    with pytest.raises(Exception, match=message):
+        prepare(configure([*small, *options]))
 
 
 def test_adversary_keeps_to_its_times() -> None:

@@ -307,6 +307,23 @@ def test_family_without_weight_is_none_of_a_mix() -> None:
     assert len(mix.families) == 1
 
 
+def test_folder_of_masks_is_a_family_of_the_default_mix(folder: Path) -> None:
+    assert len(MaskMix(folder=folder).families) == len(MaskMix().families) + 1
+
+
+def test_mask_files_can_be_inverted_and_dilated(tmp_path: Path) -> None:
+    levels = np.full((32, 32), 255)
+    levels[8:24, 8:24] = 0  # black where something is missing
+    saved(tmp_path / "mask.png", levels)
+    shares = [
+        draw_mask(
+            MaskMix({"irregular": 1}, tmp_path, invert=True, dilate=pixels), 32, 32, 0, 0
+        ).mean()
+        for pixels in (0, 2)
+    ]
+    assert shares == [pytest.approx(0.25), pytest.approx((20 / 32) ** 2)]
+
+
 def test_default_mix_travels_to_workers_unchanged() -> None:
     mix = MaskMix()
     there = pickle.loads(pickle.dumps(mix))

@@ -78,6 +78,8 @@ class Previews(Callback):
 class Export(Callback):
     """Keeps ``network.safetensors``: the network with the lowest validation loss so far, in fp16.
 
+    Once an adversary has its say it is the latest network: what sharpens is no part of that loss.
+
     Args:
         path: Of the file.
         header: What is known of the network before training.
@@ -89,14 +91,16 @@ class Export(Callback):
         self.best = float("inf")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the file if no former validation was as good."""
+        """Write the file if no former validation was as good, or none can tell."""
         losses = {
             name: round(float(value), 6)
             for name, value in trainer.callback_metrics.items()
             if name.startswith("val/")
         }
-        if losses["val/total"] < self.best:
-            self.best = losses["val/total"]
+        adversary = getattr(pl_module, "adversary", None)
+        has_adversary = adversary is not None and trainer.global_step > adversary.start
+        if has_adversary or losses["val/total"] < self.best:
+            self.best = min(self.best, losses["val/total"])
             self._write(trainer, pl_module, losses)
 
     def on_train_batch_end(

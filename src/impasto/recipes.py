@@ -124,7 +124,14 @@ def _inpainting(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Re
         seam_weight=cfg.loss.seam_weight,
         random_views=cfg.loss.random_views,
     )
-    return Recipe(_task(cfg, resumed, loss), _header(cfg, "inpainting", []))
+    task = _task(cfg, resumed, loss)
+    size, given = task.network.size, cfg.data.crop_size or cfg.data.image_size
+    if size not in (None, given):
+        raise ValueError(
+            f"{type(task.network).__name__} takes photos of {size} px only: data.image_size={size} "
+            f"and no data.crop_size, got {given}."
+        )
+    return Recipe(task, _header(cfg, "inpainting", []))
 
 
 _BUILDERS: dict[str, Callable[[DictConfig, Path | None, torch.dtype], Recipe]] = {

@@ -28,15 +28,17 @@ class IrregularMasks:
     Args:
         folder: Of picture files; subfolders count.
         invert: Whether the files are white where the picture is known.
+        dilate: Pixels by which what is missing grows, at the size of the file.
 
     Raises:
         FileNotFoundError: If there is no such folder.
         ValueError: If it holds no pictures.
     """
 
-    def __init__(self, folder: str | Path, invert: bool = False) -> None:
+    def __init__(self, folder: str | Path, invert: bool = False, dilate: int = 0) -> None:
         self.folder = folder
         self.invert = invert
+        self.dilate = dilate
         self.paths = list_images(folder)
         self._unreadable: set[Path] = set()
         if not self.paths:
@@ -66,7 +68,7 @@ class IrregularMasks:
         if path in self._unreadable:
             return None
         try:
-            bits, height, width = _packed(path, self.invert)
+            bits, height, width = _packed(path, self.invert, self.dilate)
         except (FileNotFoundError, ValueError) as error:
             self._unreadable.add(path)
             log.warning("Passing over a mask: %s", error)
@@ -75,9 +77,9 @@ class IrregularMasks:
 
 
 @lru_cache(NUM_KEPT)
-def _packed(path: Path, invert: bool) -> tuple[NDArray[np.uint8], int, int]:
+def _packed(path: Path, invert: bool, dilate: int) -> tuple[NDArray[np.uint8], int, int]:
     """A mask file of at most MAX_KEPT_SIDE, a bit per pixel, and its height and width."""
-    mask = load_mask(path, invert=invert, max_pixels=MAX_DECODED_PIXELS)
+    mask = load_mask(path, invert=invert, dilate=dilate, max_pixels=MAX_DECODED_PIXELS)
     missing = mask[0, 0].numpy() > 0
     height, width = missing.shape
     shrink = min(1, MAX_KEPT_SIDE / min(height, width))

@@ -27,8 +27,11 @@ class MaskMix:
 
     Args:
         weights: By family, how often; they are divided by their sum. Keys are those of ``FAMILIES``
-            and ``irregular``.
+            and ``irregular``; ``None`` for ``DEFAULT_WEIGHTS``, and ``irregular`` as often as
+            ``centre`` where there is a ``folder``.
         folder: Of mask files, for ``irregular``.
+        invert: Whether these files are white where the picture is known.
+        dilate: Pixels by which what is missing in them grows.
         overlap: Pixels around ``centre`` that stay visible, see there.
 
     Raises:
@@ -39,13 +42,17 @@ class MaskMix:
 
     def __init__(
         self,
-        weights: Mapping[str, float] = DEFAULT_WEIGHTS,
+        weights: Mapping[str, float] | None = None,
         folder: str | Path | None = None,
+        invert: bool = False,
+        dilate: int = 0,
         overlap: int = 0,
     ) -> None:
         known: dict[str, MaskFamily] = {**FAMILIES, "centre": partial(centre, overlap=overlap)}
+        if weights is None:
+            weights = {**DEFAULT_WEIGHTS, **({IRREGULAR: 0.2} if folder is not None else {})}
         if folder is not None:
-            known[IRREGULAR] = IrregularMasks(folder)
+            known[IRREGULAR] = IrregularMasks(folder, invert, dilate)
         elif weights.get(IRREGULAR):
             raise ValueError(f"Masks of the family {IRREGULAR} come from files: give a folder.")
         if unknown := weights.keys() - known.keys() - {IRREGULAR}:

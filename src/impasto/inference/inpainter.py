@@ -17,6 +17,7 @@ from impasto.images import split_picture, to_tensor
 from impasto.inference.devices import choose_device, choose_dtype
 from impasto.inference.holes import (
     DIRECT_PIXELS,
+    LEAST_SIDE,
     clipped,
     fill_large,
     fill_small,
@@ -176,7 +177,7 @@ class Inpainter:
         if not missing.any():
             return filled
         if self.size is None and fits(height, width):
-            count = max(1, DIRECT_PIXELS // (height * width))
+            count = max(1, DIRECT_PIXELS // (max(height, LEAST_SIDE) * max(width, LEAST_SIDE)))
             parts = (images.split(count), missing.split(count), filled.split(count))
             for part, holes, target in zip(*parts, strict=True):
                 photos = to_floats(part, self.device)

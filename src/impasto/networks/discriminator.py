@@ -24,6 +24,8 @@ class ContextDiscriminator(nn.Module):
         Pathak et al. 2016, section 3.2, https://arxiv.org/abs/1604.07379
     """
 
+    sees_holes_only = False  # what a network paints of the known part is judged too
+
     def __init__(self, whole: bool = False) -> None:
         super().__init__()
         self.whole = whole
@@ -72,6 +74,8 @@ class PatchDiscriminator(nn.Module):
         Yu et al. 2019, https://arxiv.org/abs/1806.03589 (SN-PatchGAN, with one layer less);
         Miyato et al. 2018, https://arxiv.org/abs/1802.05957
     """
+
+    sees_holes_only = True
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()

@@ -32,7 +32,8 @@ class Adversary(nn.Module):
     """A discriminator and how the generator is made to listen to it.
 
     Args:
-        discriminator: ``discriminator(images, masks)`` returns logits, above 0 for photos.
+        discriminator: ``discriminator(images, masks)`` returns logits, above 0 for photos; and
+            ``sees_holes_only`` tells whether the known part is to be the photo's.
         game: ``hinge`` or ``bce``.
         weight: Of the generator's adversarial loss, against 1 for its other losses.
         learning_rate: Of the discriminator's Adam, at its highest.
@@ -72,6 +73,18 @@ class Adversary(nn.Module):
     def weight_at(self, step: int) -> float:
         """Of the generator's adversarial loss at a step, counted from 0."""
         return self.weight * min(1.0, max(0, step - self.start) / max(1, self.warmup_steps))
+
+    def shown(self, photos: Tensor, filled: Tensor, masks: Tensor) -> Tensor:
+        """What of fills the discriminator is to see; with what is known put back, where it asks.
+
+        Args:
+            photos: RGB in [0, 1], shape ``(N, 3, H, W)``.
+            filled: As the network gave them: some paint what is known, too.
+            masks: 1 where a pixel was missing, shape ``(N, 1, H, W)``.
+        """
+        if self.discriminator.sees_holes_only:
+            return torch.where(masks > 0.5, filled, photos)
+        return filled
 
     def judge(self, images: Tensor, filled: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """Tell photos from fills.

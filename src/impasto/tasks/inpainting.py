@@ -1,6 +1,7 @@
 """Training to fill holes: a network, what it is compared with, and perhaps an adversary."""
 
 import copy
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +14,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from impasto.compilation import compiled
 from impasto.losses import FillingLoss
-from impasto.metrics import psnr, ssim
+from impasto.metrics import MAX_PSNR, psnr, ssim
 from impasto.networks import channels_last, prefill
 from impasto.schedule import rate_at
 from impasto.tasks.adversary import Adversary
+
+log = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, Tensor]
 """Photos, RGB in [0, 1], (N, 3, H, W), and masks, 1 where a pixel is missing, (N, 1, H, W)."""
@@ -41,7 +44,8 @@ class Inpainting(pl.LightningModule):
         compile: Whether to compile the network: faster on a GPU after a minute of waiting.
 
     Raises:
-        ValueError: If the schedule is unknown, or ``ema_decay`` is out of range.
+        ValueError: If the schedule is unknown, or ``learning_rate`` or ``ema_decay`` is out of
+            range.
     """
 
     strict_loading = False  # the loss network is not saved
@@ -62,6 +66,8 @@ class Inpainting(pl.LightningModule):
     ) -> None:
         super().__init__()
         rate_at(0, 1, warmup_steps, schedule)  # an unknown schedule fails here, not in training
+        if not learning_rate > 0:
+            raise ValueError(f"learning_rate must be above 0, got {learning_rate}.")
         if not 0 <= ema_decay < 1:
             raise ValueError(f"ema_decay must be from 0 to below 1, got {ema_decay}.")
         self.network = channels_last(network)
@@ -92,8 +98,9 @@ class Inpainting(pl.LightningModule):
         parts = self.loss(filled, photos, masks)
         total, outcome = parts["total"], None
         if self.adversary and self.global_step >= self.adversary.start:
-            loss, accuracy = self._train_discriminator(self.adversary, photos, filled, masks)
-            deception = self.adversary.deceive(filled, masks)
+            shown = self.adversary.shown(photos, filled, masks)
+            loss, accuracy = self._train_discriminator(self.adversary, photos, shown, masks)
+            deception = self.adversary.deceive(shown, masks)
             total = total + self.adversary.weight_at(self.global_step) * deception
             parts |= {"discriminator": loss, "accuracy": accuracy, "adversarial": deception}
             outcome = {"accuracy": accuracy}
@@ -115,10 +122,15 @@ class Inpainting(pl.LightningModule):
         parts = self.loss(filled, photos, masks)
         filled = torch.where(masks > 0.5, filled, photos)
         smooth = prefill(photos, masks)
-        parts["psnr"] = psnr(filled, photos, masks).mean()
+        accuracy, least = (
+            psnr(pictures, photos, masks).clamp_max(MAX_PSNR).mean()
+            for pictures in (filled, smooth)
+        )
+        parts["psnr"] = accuracy
         parts["ssim"] = ssim(filled, photos, masks).mean()
-        parts["gain"] = parts["psnr"] - psnr(smooth, photos, masks).mean()
-        self.log_dict({f"val/{name}": part for name, part in parts.items()}, batch_size=len(photos))
+        parts["gain"] = accuracy - least
+        held_out = {f"val/{name}": part for name, part in parts.items()}
+        self.log_dict(held_out, batch_size=len(photos), sync_dist=True)  # of all processes
         masked = photos.masked_fill(masks > 0.5, 1)
         return {"masked": masked, "smooth": smooth, "filled": filled, "original": photos}
 
@@ -132,6 +144,20 @@ class Inpainting(pl.LightningModule):
             rate = lambda step: self._rate(start + step)  # noqa: E731 - of its own steps
             optimizers.append(_scheduled("discriminator", optimizer, rate))
         return tuple(optimizers)
+
+    def on_train_start(self) -> None:
+        """Warn of an adversary that would come too late."""
+        if self.adversary is None:
+            return
+        full = self.adversary.start + self.adversary.warmup_steps
+        if full >= self.trainer.max_steps:
+            log.warning(
+                "The adversary begins at step %d and has all of its weight at step %d, and the run "
+                "ends at %d: lower task.adversary.start or task.adversary.warmup_steps.",
+                self.adversary.start,
+                full,
+                self.trainer.max_steps,
+            )
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip gradients, after the callbacks have seen them as they are."""

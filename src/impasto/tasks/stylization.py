@@ -31,7 +31,7 @@ class Stylization(pl.LightningModule):
         temporal: What to ask of paintings of photos that move; ``None`` for nothing.
 
     Raises:
-        ValueError: If the schedule is unknown.
+        ValueError: If the schedule is unknown, or the rate is not above 0.
     """
 
     # The loss network is not saved: it is frozen, and many times larger than what is trained.
@@ -50,6 +50,8 @@ class Stylization(pl.LightningModule):
     ) -> None:
         super().__init__()
         rate_at(0, 1, warmup_steps, schedule)  # an unknown schedule fails here, not in training
+        if not learning_rate > 0:
+            raise ValueError(f"learning_rate must be above 0, got {learning_rate}.")
         self.network = channels_last(network)
         self.loss = loss
         self.temporal = temporal
@@ -95,7 +97,8 @@ class Stylization(pl.LightningModule):
             torch.manual_seed(batch_idx)
             knobs = self.deal_knobs(batch_idx * len(photos), len(photos))
             painted, parts = self._step(photos, photos, knobs)
-        self.log_dict({f"val/{name}": part for name, part in parts.items()}, batch_size=len(photos))
+        held_out = {f"val/{name}": part for name, part in parts.items()}
+        self.log_dict(held_out, batch_size=len(photos), sync_dist=True)  # of all processes
         return {"photos": photos, "painted": painted}
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
