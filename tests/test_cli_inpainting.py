@@ -1,13 +1,14 @@
 """infer.py with an inpainting checkpoint: masks are found, photos are filled, misuse is told."""
 
 import json
+import os
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from impasto import filling
 from impasto.checkpoint import Header, save_checkpoint
@@ -174,12 +175,98 @@ def test_opacity_is_kept_where_there_is_a_mask() -> None:
     assert changed("sheer.png", "filled.png") == HOLE
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_hole_that_is_transparent_all_over_becomes_opaque() -> None:
+    picture = draw("photo.png")
+    alpha = Image.new("L", picture.size, 128)
+    alpha.paste(0, HOLE)
+    picture.putalpha(alpha)
+    picture.save("erased.png")
+    assert fill("input=erased.png", "mask=mask.png", "output=filled.png") == 0
+    alpha.paste(255, HOLE)
+    with Image.open("filled.png") as filled:
+        assert filled.getchannel("A").tobytes() == alpha.tobytes()
+
+
+def test_colours_of_another_profile_stay_as_they_are() -> None:
+    profile = wide_profile()
+    draw("photo.png").save("wide.png", icc_profile=profile)
+    assert fill("input=wide.png", "mask=mask.png", "output=filled.png") == 0
+    assert changed("wide.png", "filled.png") == HOLE
+    with Image.open("filled.png") as filled:
+        assert filled.info["icc_profile"] == profile
+
+
+def wide_profile() -> bytes:
+    """sRGB with red and green exchanged: its colours are others than those of its numbers."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    tags = {bytes(profile[at : at + 4]): at for at in range(132, 132 + 12 * profile[131], 12)}
+    red, green = (slice(tags[name] + 4, tags[name] + 12) for name in (b"rXYZ", b"gXYZ"))
+    profile[red], profile[green] = profile[green], profile[red]
+    name = profile.index("sRGB".encode("utf-16-be"))
+    profile[name : name + 8] = "wide".encode("utf-16-be")
+    return bytes(profile)
+
+
+def test_mask_of_other_proportions_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    draw_mask("square.png", (24, 24))
+    assert fill("input=photo.png", "mask=square.png", "output=filled.png") == 0
+    assert "mask of photo.png has other proportions, and is stretched" in capsys.readouterr().err
+    draw_mask("half.png", (WIDTH // 2 + 1, HEIGHT // 2))
+    assert fill("input=photo.png", "mask=half.png", "output=filled.png") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_mask_of_a_photo_lying_down_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    draw("photo.png").save("turned.png", exif=exif)
+    assert fill("input=turned.png", "mask=mask.png", "output=filled.png") == 1
+    assert "mask.png is of turned.png as it is stored, 30 x 20" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("light", [1, 76])
+def test_lighter_one_of_two_dark_levels_is_missing(light: int) -> None:
+    mask = Image.new("L", (WIDTH, HEIGHT))
+    mask.paste(light, HOLE)
+    mask.save("labels.png")
+    assert fill("input=photo.png", "mask=labels.png", "output=filled.png") == 0
+    assert changed("photo.png", "filled.png") == HOLE
+
+
+def test_mask_is_never_written_over(capsys: pytest.CaptureFixture[str]) -> None:
+    draw_mask("masks/photo.png")
+    draw("album/photo.jpg")
+    before = Path("masks/photo.png").read_bytes()
+    for arguments in (
+        ("input=photo.png", "mask=masks/photo.png", "output=masks/photo.png"),
+        ("input=photo.png", "mask=masks", "output=masks/photo.png"),
+        ("input=album", "mask=masks", "output=masks", "overwrite=true"),
+    ):
+        assert fill(*arguments) == 2
+        assert "goes with the input: give another" in capsys.readouterr().err
+    assert Path("masks/photo.png").read_bytes() == before
+
+
+def test_another_mask_of_the_same_size_and_time_is_noticed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    draw("album/photo.png")
+    for number, place in enumerate(((2, 2), (9, 9))):
+        mask = Image.new("L", (WIDTH, HEIGHT))
+        mask.paste(255, (*place, place[0] + 3, place[1] + 3))
+        mask.save(f"{number}.bmp")
+        os.utime(f"{number}.bmp", (1, 1))
+        assert fill("input=album", f"mask={number}.bmp", "output=filled") == 0
+        assert "1 filled" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
 def test_grey_of_16_bits_is_kept(suffix: str) -> None:
     levels = np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH), np.uint16)
     Image.fromarray(levels).save(f"deep.{suffix}")
-    assert fill(f"input=deep.{suffix}", "mask=mask.png", f"output=filled.{suffix}") == 0
-    with Image.open(f"filled.{suffix}") as filled:
+    target = f"filled.{suffix.replace('pgm', 'png')}"
+    assert fill(f"input=deep.{suffix}", "mask=mask.png", f"output={target}") == 0
+    with Image.open(target) as filled:
         after = np.array(filled)
     assert after.dtype == np.uint16
     rows, columns = np.nonzero(after != levels)
@@ -197,6 +284,9 @@ def test_what_would_lose_bits_is_refused(capsys: pytest.CaptureFixture[str]) -> 
     write_deep_colour(Path("colour.png"), colour)
     assert fill("input=colour.png", "mask=mask.png", "output=filled.png") == 1
     assert "colour.png has colours of 16 bits, of which 8 would be lost" in capsys.readouterr().err
+    Path("colour.ppm").write_bytes(b"P6 %d %d 65535 " % (WIDTH, HEIGHT) + colour.tobytes())
+    assert fill("input=colour.ppm", "mask=mask.png", "output=filled.png") == 1
+    assert "colour.ppm has colours of 16 bits, of which 8 would be lost" in capsys.readouterr().err
     assert not Path("filled.png").exists()
 
 

@@ -85,7 +85,7 @@ def _plan(options: Options, painter: Stylizer | Inpainter) -> Job | VideoJob:
         # PNG keeps what is not painted.
         suffix = options.format or ("png" if options.mask else "keep")
         return plan_folder(source, options.output, style, suffix, _companions(options))
-    return plan_picture(source, options.output, style)
+    return plan_picture(source, options.output, style, _companions(options))
 
 
 def _plan_filling(options: Options) -> Job:
@@ -95,7 +95,7 @@ def _plan_filling(options: Options) -> Job:
     if source.is_dir():  # PNG keeps what is known as it is
         suffix = options.format or "png"
         return plan_folder(source, options.output, FILLED, suffix, _companions(options))
-    return plan_picture(source, options.output, FILLED)
+    return plan_picture(source, options.output, FILLED, _companions(options))
 
 
 def _companions(options: Options) -> list[Path]:

@@ -1,5 +1,6 @@
 """Which masks and labels go with which photo: files, or of a hole what it has transparent."""
 
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from impasto.inference import Stylizer
 from impasto.inference.coverage import to_coverage
 from impasto.inference.regions import Layout, to_tensors
 from impasto.manifest import file_stamp
-from impasto.masks import dilate_mask, load_mask, missing_share, to_mask
+from impasto.masks import dilate_mask, missing_share, to_mask
 from impasto.pictures import opened, write_encoded
 
 NAMES = {"mask": "mask", "regions": "label picture", "protect": "protecting mask"}  # by argument
@@ -49,12 +50,13 @@ class Companions:
             raise ValueError(f"{self.key}={self.source} holds no pictures, such as PNG files.")
 
     def stamp(self, photo: Path) -> list[int]:
-        """Tell one version of a photo's file from another without reading it; empty without one."""
+        """Tell one version of a photo's file from another; empty without one."""
         try:
             file = self.of(photo)
-        except ValueError:
+            # By what it holds: another mask may be of the same size and time.
+            return [zlib.crc32(file.read_bytes())] if file else []
+        except (ValueError, OSError):
             return []
-        return file_stamp(file) if file else []
 
     def of(self, photo: Path) -> Path | None:
         """The file of a photo.
@@ -97,7 +99,7 @@ class Masks:
     max_pixels: int
 
     def stamp(self, photo: Path) -> list[int]:
-        """Tell one version of a photo and its mask from another without reading them."""
+        """Tell one version of a photo and its mask from another without reading the photo."""
         return file_stamp(photo) + self.files.stamp(photo)
 
     def open(self, photo: Path) -> tuple[Image.Image, Tensor]:
@@ -107,8 +109,9 @@ class Masks:
             photo: A picture file.
 
         Returns:
-            The picture, opaque where it was its transparency that told the hole; and 1 where a
-            pixel is missing, shape ``(1, 1, H, W)``.
+            The picture, in the colours of its file and opaque where it was its transparency that
+            told the hole, ``info["is_stretched"]`` true where a mask of other proportions was
+            stretched over it; and 1 where a pixel is missing, shape ``(1, 1, H, W)``.
 
         Raises:
             FileNotFoundError: If there is no such photo.
@@ -117,13 +120,14 @@ class Masks:
         """
         file = self.files.of(photo)
         _refuse_kinds(photo, self.max_pixels)
-        picture = open_picture(photo, self.max_pixels)
+        picture = open_picture(photo, self.max_pixels, keep_profile=True)
         if file is None:
             picture, mask = _split_hole(photo, picture)
             mask = dilate_mask(mask, self.dilate)
         else:
-            size = (picture.height, picture.width)
-            mask = load_mask(file, size, self.invert, self.dilate, self.max_pixels)
+            drawn = open_picture(file, self.max_pixels)
+            picture.info["is_stretched"] = _has_other_proportions(photo, picture, file, drawn)
+            mask = to_mask(drawn, (picture.height, picture.width), self.invert, self.dilate)
         if missing_share(mask) == 1:
             raise ValueError(
                 f"{file or photo} leaves nothing known of {photo}: light is what is missing; "
@@ -175,7 +179,7 @@ class Layers:
             stylizer.layout((1, 1), open_picture(regions.source, self.max_pixels))
 
     def stamp(self, photo: Path) -> list[int]:
-        """Tell one version of a photo and its layers from another without reading them."""
+        """Tell one version of a photo and its layers from another without reading the photo."""
         stamp = self.masks.stamp(photo) if self.masks else file_stamp(photo)
         return stamp + [part for files in self.others.values() for part in files.stamp(photo)]
 
@@ -231,8 +235,10 @@ def _refuse_kinds(photo: Path, max_pixels: int) -> None:
         raise ValueError(f"{photo} is an animation, and only still pictures are filled.")
     with opened(photo, max_pixels) as picture:
         num_pixels = picture.width * picture.height
-        codecs = str([tile[3] for tile in getattr(picture, "tile", [])])  # as "RGB;16B"
-        is_cut = ";16" in codecs and not picture.mode.startswith("I")
+        codecs = [tile[3] for tile in getattr(picture, "tile", [])]  # "RGB;16B", or of a PPM the
+        whitest = [codec[1] for codec in codecs if picture.format == "PPM" and codec[0] == "RGB"]
+        is_deep = ";16" in str(codecs) or max(whitest, default=0) > 255  # number that is white
+        is_cut = is_deep and not picture.mode.startswith("I")
     if num_pixels > MIN_PIXELS:
         raise ValueError(
             f"{photo} has {num_pixels} pixels, and up to {MIN_PIXELS} are filled: make it smaller, "
@@ -242,6 +248,24 @@ def _refuse_kinds(photo: Path, max_pixels: int) -> None:
         raise ValueError(
             f"{photo} has colours of 16 bits, of which 8 would be lost: save it with 8 bits first."
         )
+
+
+def _has_other_proportions(
+    photo: Path, picture: Image.Image, file: Path, mask: Image.Image
+) -> bool:
+    """Whether a mask must be stretched; raises ValueError if it is of the photo lying down."""
+    (width, height), (across, down) = picture.size, mask.size
+    if mask.size == (height, width) != picture.size:
+        with opened(photo) as lying:
+            is_turned = lying.size == mask.size
+        if is_turned:
+            raise ValueError(
+                f"{file} is of {photo} as it is stored, {across} x {down}, and by its EXIF data it "
+                f"is to be turned, to {width} x {height}: draw the mask on it upright."
+            )
+    # Up to a pixel it is rounding, and up to 2 % nobody sees it.
+    tolerance = max(0.02 * down * width, width, height, across, down)
+    return abs(across * height - down * width) > tolerance
 
 
 def _split_hole(photo: Path, picture: Image.Image) -> tuple[Image.Image, Tensor]:

@@ -96,7 +96,9 @@ def plan_video(source: str, output: str | None, style: str, codec: str = "auto")
     return VideoJob(source, target)
 
 
-def plan_picture(source: Path, output: str | None, style: str) -> Job:
+def plan_picture(
+    source: Path, output: str | None, style: str, companions: Sequence[Path] = ()
+) -> Job:
     """Decide where one picture is painted to.
 
     Args:
@@ -104,9 +106,10 @@ def plan_picture(source: Path, output: str | None, style: str) -> Job:
         output: A file, or a folder (there is one, or it ends in a slash), or ``None`` for beside
             the picture.
         style: Completes the name where ``output`` gives none.
+        companions: Files, or folders of files, that go with the picture.
 
     Raises:
-        ValueError: If ``output`` cannot be saved, or is the picture itself.
+        ValueError: If ``output`` cannot be saved, or is the picture itself or one of the others.
     """
     suffix = ".gif" if _stays_gif(source) else ".png"
     target = _place(output, source.with_name(f"{source.stem}_{style}{suffix}"))
@@ -118,6 +121,8 @@ def plan_picture(source: Path, output: str | None, style: str) -> Job:
         )
     if target.exists() and target.samefile(source):
         raise ValueError(f"output={target} is the input itself: give the painting another name.")
+    if target.exists() and any(_is_in(target, other) for other in companions):
+        raise ValueError(f"output={target} is there, and goes with the input: give another name.")
     return Job({source: target}, target)
 
 
@@ -142,8 +147,8 @@ def plan_folder(
         companions: Files or folders that may lie in ``source``, and are none of the photos.
 
     Raises:
-        ValueError: If ``output`` is no folder or is ``source``, there is no picture, or two
-            pictures would become one file.
+        ValueError: If ``output`` is no folder or is ``source`` or one of the others, there is no
+            picture, or two pictures would become one file.
     """
     folder = source.resolve()
     place = Path(output) if output else folder.with_name(f"{folder.name}_{style}")
@@ -153,6 +158,8 @@ def plan_folder(
         )
     if place.resolve() == folder:
         raise ValueError(f"output={place} is the input itself: give another folder.")
+    if place.resolve() in [other.resolve() for other in companions]:
+        raise ValueError(f"output={place} holds what goes with the input: give another folder.")
     pictures = [path.relative_to(source) for path in list_images(source)]
     videos = _list_videos(source)
     if place.resolve().is_relative_to(folder):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -52,7 +53,8 @@ def to_mask(
     In an opaque picture, what is light is missing: white on black. In one with pixels that are
     transparent, opacity alone counts and what is painted is missing, in whatever colour: strokes on
     a layer of their own. A photo with a hole erased into it is the opposite: that needs ``invert``.
-    Soft edges and what JPEG makes of hard ones are cut at half.
+    Soft edges and what JPEG makes of hard ones are cut at half; of two levels, as the 0 and 1 of
+    labels, the higher one is light.
 
     Args:
         picture: Of any mode.
@@ -75,10 +77,19 @@ def to_mask(
         painted = np.asarray(opacity)
         # A picture a shade below opaque everywhere is an opaque one.
         levels = painted if (painted < HALF).any() else levels
+    levels = _with_white(levels)
     mask = torch.from_numpy((levels >= HALF) != invert)[None, None].to(torch.uint8)
     if size is not None and mask.shape[2:] != tuple(size):
         mask = F.interpolate(mask, tuple(size), mode="nearest-exact")
     return dilate_mask(mask.float(), dilate)
+
+
+def _with_white(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Make white what is the lighter one of two levels, both dark, the lower black."""
+    highest = levels.max()
+    if 0 < highest < HALF and bool(((levels == 0) | (levels == highest)).all()):
+        return np.where(levels > 0, np.uint8(255), np.uint8(0))
+    return levels
 
 
 def dilate_mask(mask: Tensor, pixels: int) -> Tensor:

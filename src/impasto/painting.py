@@ -230,6 +230,8 @@ class _Run:
         assert isinstance(self.painter, Inpainter)
         if not mask.any():
             self._say(f"Nothing is missing in {source} by its mask: it is saved as it was.")
+        if picture.info.get("is_stretched"):
+            self._say(f"The mask of {source} has other proportions, and is stretched over it.")
         with self._timed() as progress:
             return self.painter(picture, mask, progress)
 

@@ -25,6 +25,7 @@ _OPENED_FORMATS = tuple(sorted(Image.OPEN.keys() - _NOT_RASTER))
 _SAVED_FORMATS = {"AVIF", "BMP", "JPEG", "PNG", "TIFF", "WEBP"} & Image.SAVE.keys()
 # Where a further frame is a picture more; in MPO it is a gain map or another eye's, in PSD a layer.
 _SEQUENCES = {"AVIF", "DCX", "FLI", "GIF", "PNG", "TIFF", "WEBP"}
+_OTHER_COLOURS = {"CMYK", "LAB", "YCbCr"}  # modes of which a profile is of no use for RGB
 _BITS_PER_SAMPLE, _PLANAR_CONFIGURATION = 258, 284  # tags of TIFF
 _FORMATS = Image.registered_extensions()  # format by suffix
 IMAGE_SUFFIXES = frozenset(s for s, name in _FORMATS.items() if name in _OPENED_FORMATS)
@@ -55,7 +56,9 @@ def list_images(folder: str | Path) -> list[Path]:
     return sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
-def open_picture(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+def open_picture(
+    path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS, keep_profile: bool = False
+) -> Image.Image:
     """Open and decode a whole picture, turned upright and converted to sRGB.
 
     The orientation is the one EXIF tells. An embedded colour profile is applied; a damaged one, or
@@ -64,6 +67,8 @@ def open_picture(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Imag
     Args:
         path: A picture file; what it holds counts, not its suffix.
         max_pixels: Largest width times height; the header is asked before anything is decoded.
+        keep_profile: Whether colours of RGB and grey pictures stay as the file has them, with the
+            profile in ``info["icc_profile"]``, which ``save_picture`` writes.
 
     Returns:
         A picture of whatever mode the file has; ``info["has_more_frames"]`` is true where the file
@@ -76,7 +81,7 @@ def open_picture(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Imag
     """
     with opened(path, max_pixels) as lazy:
         has_more_frames = lazy.format in _SEQUENCES and getattr(lazy, "is_animated", False)
-        picture = decoded(lazy)
+        picture = decoded(lazy, keep_profile)
         picture.info["has_more_frames"] = has_more_frames
         return picture
 
@@ -119,17 +124,19 @@ def opened(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Iterator[I
         ) from None
 
 
-def decoded(picture: Image.Image) -> Image.Image:
+def decoded(picture: Image.Image, keep_profile: bool = False) -> Image.Image:
     """Decode the frame that an opened picture is at.
 
     Args:
         picture: As ``opened`` gives it.
+        keep_profile: See ``open_picture``.
 
     Returns:
         A copy, upright and in sRGB.
     """
     picture.load()
-    return _to_srgb(_upright(picture))
+    upright = _upright(picture)
+    return upright if keep_profile and picture.mode not in _OTHER_COLOURS else _to_srgb(upright)
 
 
 def save_picture(picture: Image.Image, path: str | Path, quality: int = DEFAULT_QUALITY) -> None:
@@ -175,8 +182,9 @@ def write_encoded(
         OSError: If the file cannot be written; a former one is left as it was.
     """
     encoded = io.BytesIO()
+    profile = picture.info.get("icc_profile")  # of its colours, where they are not sRGB's
     try:
-        picture.save(encoded, format_name, **arguments)
+        picture.save(encoded, format_name, **arguments, icc_profile=profile)
     except (OSError, ValueError, struct.error) as error:
         # WebP stops at 16383 pixels a side, JPEG at 65500, GIF at 655 seconds a frame.
         width, height = picture.size

@@ -7,6 +7,7 @@ from typing import Self, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -130,8 +131,9 @@ class Inpainter:
 
         Returns:
             The image without holes: a tensor of the same shape, type and device; or a picture of
-            the same size and opacity. Pictures of mode L, LA, RGB, RGBA and I;16 keep their mode,
-            others become RGB or RGBA. Where nothing is missing, a copy.
+            the same size, colour profile and opacity, but that a hole which is transparent all over
+            becomes opaque. Pictures of mode L, LA, RGB, RGBA and I;16 keep their mode, those of
+            mode I with 16 bits become I;16, others RGB or RGBA. Where nothing is missing, a copy.
 
         Raises:
             ValueError: If shapes or types are others, or all of an image is missing.
@@ -153,8 +155,20 @@ class Inpainter:
         if not missing.any():
             return picture.copy()
         hole = missing[0, 0].numpy()
-        if picture.mode.startswith("I;16"):
-            levels = np.array(picture)
+        filled = self._fill_levels(picture, missing, hole, progress)
+        if profile := picture.info.get("icc_profile"):
+            filled.info["icc_profile"] = profile
+        return filled
+
+    def _fill_levels(
+        self,
+        picture: Image.Image,
+        missing: Tensor,
+        hole: NDArray[np.bool_],
+        progress: Progress,
+    ) -> Image.Image:
+        if _is_deep(picture):
+            levels = np.array(picture).astype(np.uint16)
             grey = self._fill_images(to_tensor(picture), missing, progress)[0].mean(0)
             levels[hole] = (grey * 65535).round().cpu().numpy().astype(levels.dtype)[hole]
             return Image.fromarray(levels)
@@ -168,6 +182,8 @@ class Inpainter:
             colours[hole, 0] = np.asarray(colour.convert("L"))[hole]
         else:
             levels[hole, :3] = np.asarray(colour)[hole]
+        if picture.mode in ("LA", "RGBA") and not levels[hole, -1].any():
+            levels[hole, -1] = 255  # or nobody would see what it was filled with
         return Image.fromarray(levels)
 
     def _fill_images(self, images: Tensor, missing: Tensor, progress: Progress) -> Tensor:
@@ -262,6 +278,14 @@ def _only(box: Region, missing: Tensor) -> Tensor:
     alone = torch.zeros_like(missing)
     cut(alone, box).copy_(cut(missing, box))
     return alone
+
+
+def _is_deep(picture: Image.Image) -> bool:
+    """Whether a picture is grey with 16 bits: some files of these Pillow opens as mode I."""
+    if picture.mode == "I":
+        levels = np.asarray(picture)
+        return bool(levels.min() >= 0 and 255 < levels.max() <= 65535)
+    return picture.mode.startswith("I;16")
 
 
 def _plain(picture: Image.Image) -> Image.Image:
