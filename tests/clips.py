@@ -57,6 +57,7 @@ def make_clip(
     codec: str = "libx264",
     pixels: str = "yuv444p",
     sound: str | None = "aac",
+    layout: str = "mono",
     rotation: int | None = None,
     mirrored: bool = False,
     picture: Callable[[int], np.ndarray] | None = None,
@@ -75,7 +76,7 @@ def make_clip(
             stream.options = {"bf": "0", "crf": "1"}
         if rotation is not None:
             stream.set_display_rotation(rotation, hflip=mirrored)
-        track = clip.add_stream(sound, rate=RATE, layout="mono") if sound else None
+        track = clip.add_stream(sound, rate=RATE, layout=layout) if sound else None
         for index, tick in enumerate(ticks):
             rgb = picture(index) if picture else gradient(*size, 20 * index % 256)
             frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(

@@ -117,6 +117,13 @@ def test_painting_is_named_after_video_and_style(
     assert names_in("album") == sorted([name, painted])
 
 
+@pytest.mark.parametrize("name", ["clip.mts", "clip"])
+def test_video_of_any_name_is_painted(here: Path, name: str) -> None:
+    (here / "clip.mp4").rename(name)
+    assert infer(f"input={name}", "output=painted.mkv") == 0
+    assert Path("painted.mkv").is_file()
+
+
 def test_video_is_painted_into_a_folder(here: Path) -> None:
     Path("there").mkdir()
     assert infer("input=clip.mp4", "output=there") == 0

@@ -115,6 +115,21 @@ def test_sound_that_a_container_refuses_is_encoded_again(
     assert loudness == pytest.approx(0.3 / 2**0.5, rel=0.1)
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [("avi", "pcm_s16le"), ("mkv", "pcm_s24le")])
+@pytest.mark.parametrize(("layout", "channels"), [("stereo", 2), ("5.1", 6)])
+def test_plain_sound_of_which_only_the_channels_are_told_is_copied(
+    tmp_path: Path, suffix: str, codec: str, layout: str, channels: int
+) -> None:
+    ticks = STEADY[:3]
+    source = make_clip(tmp_path / f"in.{suffix}", sound=codec, layout=layout, ticks=ticks)
+    target = tmp_path / "out.mp4"
+    paint(source, target)
+    with av.open(str(target)) as clip:
+        (track,) = clip.streams.audio
+        assert (track.codec.name, track.channels) == (codec, channels)
+    assert b"".join(sound_of(target)) == b"".join(sound_of(source))
+
+
 def test_silent_video_stays_silent(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", sound=None)
     paint(clip, tmp_path / "painted.mkv")

@@ -78,7 +78,7 @@ def _plan(options: Options, painter: Stylizer | Inpainter) -> Job | VideoJob:
     style = options.style or next(iter(painter.header.styles), Path(options.ckpt).stem)
     # A part of a file's name, and perhaps from anyone's header.
     style = re.sub(r"\W+", "_", style)[:LONGEST_NAME].strip("_") or "painted"
-    if is_video(options.input):
+    if is_video(options.input, options.output):
         return plan_video(options.input, options.output, style, options.codec)
     source = Path(options.input)
     if source.is_dir():
@@ -89,7 +89,7 @@ def _plan(options: Options, painter: Stylizer | Inpainter) -> Job | VideoJob:
 
 
 def _plan_filling(options: Options) -> Job:
-    if is_video(options.input):
+    if is_video(options.input, options.output):
         raise ValueError(f"input={options.input} is a video, and only pictures are filled.")
     source = Path(options.input)
     if source.is_dir():  # PNG keeps what is known as it is

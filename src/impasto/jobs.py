@@ -8,7 +8,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from impasto.animations import is_animation
-from impasto.images import SAVED_SUFFIXES, list_images
+from impasto.images import IMAGE_SUFFIXES, SAVED_SUFFIXES, list_images
 from impasto.inference.video import VIDEO_SUFFIXES, check_video, choose_suffix, is_camera
 
 FORMATS = ("keep", "png", "jpg", "webp")
@@ -57,14 +57,19 @@ class VideoJob:
     target: Path
 
 
-def is_video(source: str) -> bool:
-    """Tell whether a source is a video, by its suffix, or a camera.
+def is_video(source: str, output: str | None) -> bool:
+    """Tell whether a source is a video, or a camera.
 
     Args:
         source: As it was asked for; a folder is none, whatever its name.
+        output: What it is to become: a video is what a file of an unknown suffix must be, if that
+            is one.
     """
     path = Path(source)
-    return is_camera(source) or (path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir())
+    if is_camera(source) or path.is_dir():
+        return is_camera(source)
+    suffix, becomes_video = path.suffix.lower(), Path(output or "").suffix.lower() in VIDEO_SUFFIXES
+    return suffix in VIDEO_SUFFIXES or (becomes_video and suffix not in IMAGE_SUFFIXES)
 
 
 def plan_video(source: str, output: str | None, style: str, codec: str = "auto") -> VideoJob:

@@ -6,7 +6,8 @@ from pathlib import Path
 FORMATS = {".m4v": "mp4", ".mkv": "matroska", ".mov": "mov", ".mp4": "mp4", ".webm": "webm"}
 SAVED_VIDEO_SUFFIXES = frozenset(FORMATS)
 VIDEO_SUFFIXES = SAVED_VIDEO_SUFFIXES | {
-    *(".3gp", ".avi", ".flv", ".m2ts", ".mpeg", ".mpg", ".ogv", ".ts", ".wmv")
+    *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2ts", ".m2v", ".mpe"),
+    *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".rm", ".rmvb", ".ts", ".vob", ".wmv"),
 }
 
 

@@ -18,6 +18,8 @@ from impasto.inference.video.frame import LONG_AGO, Frame, Sound
 from impasto.inference.video.source import Source, Track
 
 _SOUND_RATE = 48_000  # hertz, which all encoders take
+# What so many channels most often are.
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
 class Sink:
@@ -134,6 +136,10 @@ class Sink:
         stream: Any
         if track.encoder is None:
             stream = self._container.add_stream_from_template(track.stream)
+            layout = stream.codec_context.layout
+            if layout.name.endswith("channels"):  # AVI and Matroska tell no more of plain sound,
+                # and MP4 would find out at the very end that it wants to know.
+                stream.codec_context.layout = _LAYOUTS.get(layout.nb_channels, layout)
         else:
             stream = self._container.add_stream(track.encoder, _SOUND_RATE)
             stream.layout = "mono" if track.stream.channels == 1 else "stereo"
