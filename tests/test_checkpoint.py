@@ -1,6 +1,7 @@
 """Checkpoints to use: what comes out is what went in, and hostile files are refused."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,20 @@ def test_many_styles_survive(tmp_path: Path) -> None:
     inputs = torch.rand(1, 3, 9, 10), torch.eye(2)[:1], torch.tensor([300.0]), torch.tensor([0.5])
     assert found == header
     torch.testing.assert_close(loaded(*inputs), network(*inputs), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("spoil", [float("nan"), float("inf"), 1j])
+def test_weights_that_are_no_numbers_are_refused(
+    tmp_path: Path, network: TransformerNet, spoil: complex
+) -> None:
+    path = tmp_path / "network.safetensors"
+    weights = network.state_dict()
+    name, weight = next(iter(weights.items()))
+    weights[name] = weight * spoil
+    header = asdict(Header("stylization", "TransformerNet", ARGUMENTS, ["night"]))
+    write(path, header, weights)
+    with pytest.raises(CheckpointError, match=f"no finite numbers, {name} first"):
+        load_checkpoint(path)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

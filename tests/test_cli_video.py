@@ -1,6 +1,7 @@
 """infer.py on videos: where they are painted to, what is said, and how it ends."""
 
 import errno
+import os
 import re
 import subprocess
 import sys
@@ -122,6 +123,14 @@ def test_video_of_any_name_is_painted(here: Path, name: str) -> None:
     (here / "clip.mp4").rename(name)
     assert infer(f"input={name}", "output=painted.mkv") == 0
     assert Path("painted.mkv").is_file()
+
+
+def test_what_a_killed_run_left_is_removed(here: Path) -> None:
+    left = here / ".painted.mp4.0123abcd"
+    left.touch()
+    os.utime(left, (1, 1))
+    assert infer("input=clip.mp4", "output=painted.mp4") == 0
+    assert not left.exists()
 
 
 def test_video_is_painted_into_a_folder(here: Path) -> None:

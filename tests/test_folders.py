@@ -269,6 +269,25 @@ def test_name_that_cannot_be_written_spoils_no_other(
     assert "painted/1/0001.png cannot be saved: Is a directory." in errors
 
 
+def test_folder_in_a_file_s_place_spoils_no_other(here: Path) -> None:
+    draw(here / "photos", 6)
+    (here / "painted").mkdir()
+    (here / "painted" / "1").write_text("a file where a folder is needed")
+    job = run(Negative())
+    assert (job.num_painted, job.num_failed) == (4, 2)
+
+
+def test_paintings_of_another_run_are_no_photos(here: Path) -> None:
+    draw(here / "photos", 3)
+    inside = here / "photos" / "painted"
+    inside.mkdir()
+    Image.new("RGB", (3, 4)).save(inside / "0.png")
+    assert len(plan_folder(here / "photos", "other", "negative").targets) == 4
+    (inside / MANIFEST_NAME).touch()
+    assert len(plan_folder(here / "photos", "other", "negative").targets) == 3
+    assert len(plan_folder(inside, "other", "negative").targets) == 1
+
+
 def test_few_pictures_are_held_at_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw(here / "photos", 40)
     opened, most = [], []

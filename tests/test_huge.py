@@ -1,5 +1,6 @@
 """Pictures larger than memory: the same paintings, through files; here they are not so large."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,32 @@ def test_opacity_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     with Image.open("painted.png") as painted, Image.open("photo.png") as photo:
         assert painted.mode == "RGBA"
         assert painted.getchannel("A").tobytes() == photo.getchannel("A").tobytes()
+
+
+def test_channel_that_is_no_opacity_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    pyvips = pytest.importorskip("pyvips")
+    draw("photo.tif")
+    rgb = pyvips.Image.new_from_file("photo.tif")
+    rgb.bandjoin(0).tiffsave("infrared.tif")
+    content = Path("infrared.tif").read_bytes()
+    # The tag that says what the fourth is: 0, unspecified, in place of 2, opacity.
+    mark = struct.pack("<HHIH", 338, 3, 1, 2)
+    assert content.count(mark) == 1
+    Path("infrared.tif").write_bytes(content.replace(mark, struct.pack("<HHIH", 338, 3, 1, 0)))
+    assert infer("infrared.tif", "painted.png") == 0
+    painted = Image.open("painted.png")
+    expected = paint_in_memory(monkeypatch, "photo.tif")
+    assert painted.mode == "RGB"
+    assert np.abs(np.asarray(painted).astype(int) - np.asarray(expected)).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_kinds_that_libvips_sees_otherwise_are_painted_in_memory(mode: str) -> None:
+    levels = np.full((70, 90), 0.5 if mode == "F" else 2**31 - 1)
+    Image.fromarray(levels.astype({"F": np.float32, "I": np.int32}[mode])).save("grey.tif")
+    assert not huge.is_huge(Path("grey.tif"), 10**6)
+    draw("photo.tif")
+    assert huge.is_huge(Path("photo.tif"), 10**6)
 
 
 def test_photo_is_turned_upright(monkeypatch: pytest.MonkeyPatch) -> None:

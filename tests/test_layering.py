@@ -50,7 +50,7 @@ OURS = {
     "inference": {"images", "masks", "pictures", "checkpoint", "networks", "precision"},
     "animations": {"pictures"},
     "manifest": set(),
-    "jobs": {"animations", "images", "inference"},
+    "jobs": {"animations", "images", "inference", "manifest"},
     "filling": {"animations", "huge", "images", "inference", "manifest", "masks", "pictures"},
     "arguments": set(),
     "options": {"arguments", "images", "inference", "jobs"},

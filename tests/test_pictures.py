@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import struct
 import threading
 import zlib
@@ -202,6 +203,58 @@ def test_missing_file_is_not_found(tmp_path: Path) -> None:
 def test_folder_is_no_picture(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no file"):
         load_image(tmp_path)
+
+
+def write_grey_tiff(path: Path, bits: int, photometric: int, row: bytes) -> None:
+    """A TIFF of two pixels, of kinds that Pillow does not write."""
+    tags = [(256, 2), (257, 1), (258, bits), (259, 1), (262, photometric), (273, 8), (277, 1)]
+    tags += [(278, 1), (279, len(row))]
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
+    head = struct.pack("<2sHI", b"II", 42, 8 + len(row))
+    path.write_bytes(head + row + struct.pack("<H", len(tags)) + entries + bytes(4))
+
+
+@pytest.mark.parametrize(
+    ("bits", "photometric", "row", "levels"),
+    [
+        (12, 1, bytes([0xFF, 0xF8, 0x00]), [65535, 32775]),
+        (16, 0, bytes([0xFF, 0xFF, 0x00, 0x40]), [0, 49151]),
+        (16, 1, bytes([0xFF, 0xFF, 0x00, 0x40]), [65535, 16384]),
+    ],
+)
+def test_deep_grey_is_from_black_to_white(
+    tmp_path: Path, bits: int, photometric: int, row: bytes, levels: list[int]
+) -> None:
+    write_grey_tiff(tmp_path / "grey.tif", bits, photometric, row)
+    assert np.asarray(open_picture(tmp_path / "grey.tif")).tolist() == [levels]
+
+
+def test_profile_that_only_calls_itself_srgb_is_applied(tmp_path: Path) -> None:
+    content = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    curves = content.index(b"para")  # of all three colours; a gamma of 1 in place of sRGB's
+    content[curves + 8 : curves + 10] = (0).to_bytes(2)
+    content[curves + 12 : curves + 16] = (1 << 16).to_bytes(4)
+    path = tmp_path / "linear.png"
+    Image.new("RGB", (3, 2), (64, 64, 64)).save(path, icc_profile=bytes(content))
+    assert open_picture(path).getpixel((0, 0))[0] == pytest.approx(137, abs=2)
+
+
+def test_folder_that_cannot_be_looked_into_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("open", "locked"):
+        (tmp_path / name).mkdir()
+        random_picture().save(tmp_path / name / "a.png")
+    scan = os.scandir
+
+    def scandir(path: str) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert list_images(tmp_path) == [tmp_path / "open" / "a.png"]
+    assert f"Passing over {tmp_path / 'locked'}: Permission denied." in caplog.text
 
 
 def test_colour_profile_is_applied(tmp_path: Path) -> None:

@@ -56,6 +56,16 @@ def test_painting_is_what_the_network_computes(stylizer: Stylizer, checkpoint: P
     assert torch.allclose(stylizer(image), expected, atol=1e-5)
 
 
+def test_what_torch_makes_by_default_does_not_matter(stylizer: Stylizer) -> None:
+    image = torch.rand(1, 3, 16, 16)
+    expected = stylizer(image)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(stylizer(image), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_single_image_is_a_batch_of_one(stylizer: Stylizer) -> None:
     image = torch.rand(3, 13, 21)
     assert torch.equal(stylizer(image), stylizer(image[None])[0])

@@ -90,6 +90,12 @@ def test_samples_are_spread_over_the_picture(
     assert len({tuple(place) for place in samples[:, :2, 0, 0].tolist()}) == expected
 
 
+@pytest.mark.parametrize("size", [(300_000, 1), (1, 300_000)])
+def test_long_pictures_give_no_more_samples_than_others(size: tuple[int, int]) -> None:
+    image = torch.zeros(1, 3, *size)
+    assert len(sample(canvas_of(image, image), 80)) == 80
+
+
 def test_statistics_of_samples_are_close_to_those_of_the_whole(network: TransformerNet) -> None:
     fused = FusedTransformer(network)
     image = photo(384, 384) + torch.rand(1, 3, 384, 384) / 10

@@ -33,7 +33,7 @@ def parse_arguments(options: type[Options], argv: list[str], program: str) -> Op
             )
         if key not in fields:
             raise ValueError(f"Unknown key {key!r}: known are {', '.join(fields)}.")
-        if not value:
+        if value in ("", MISSING):  # "???", which OmegaConf would take for a value to come
             raise ValueError(f"Nothing follows {key}=: give a value, or leave it out.")
         try:
             schema[key] = value.replace("${", r"\${")  # a file name, no interpolation

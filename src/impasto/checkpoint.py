@@ -1,5 +1,6 @@
 """One file to use a trained network: weights and a readable header, never pickle."""
 
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from dataclasses import field as default
@@ -21,6 +22,7 @@ from impasto.networks import (
 
 FORMAT_VERSION = 1
 MAX_BYTES = 1 << 30  # 1 GiB: the largest network here is a quarter of it
+MAX_MESSAGE = 200  # characters of what PyTorch says
 MAX_SIZE = 4096  # of any argument of a network: a width, a number of blocks
 NETWORKS: dict[str, type[nn.Module]] = {
     network.__name__: network
@@ -174,4 +176,11 @@ def _fill(path: Path, network: nn.Module, weights: dict[str, Tensor]) -> None:
         )
     except RuntimeError as error:
         message = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        message = textwrap.shorten(message, MAX_MESSAGE)
         raise CheckpointError(f"{path} has weights that do not fit its header: {message}") from None
+    for name, weight in weights.items():
+        if weight.is_complex() or not bool(weight.isfinite().all()):
+            raise CheckpointError(
+                f"{path} has weights that are no finite numbers, {name} first: its training went "
+                f"wrong, or the file was changed."
+            )

@@ -13,7 +13,7 @@ from impasto.jobs import Job, VideoJob, is_video, plan_folder, plan_picture, pla
 from impasto.manifest import MANIFEST_NAME, fingerprint
 from impasto.memory import keep_freed_memory
 from impasto.options import USAGE, Options, parse_options
-from impasto.painting import explain_failure, one_line, paint
+from impasto.painting import explain_failure, one_line, paint, sweep
 from impasto.precision import keep_float32
 
 FILLED = "filled"  # completes names where none is given
@@ -183,6 +183,7 @@ def _paint_pictures(
 def _paint_video(job: VideoJob, stylizer: Stylizer, options: Options, layers: Layers | None) -> int:
     film = Film()
     source = Path(job.source)
+    sweep([job.target])
     cover = partial(layers.masks.coverage, source) if layers and layers.masks else None
     arrange = partial(layers.layout, stylizer, source) if layers and layers.others else None
     if is_camera(job.source):

@@ -4,7 +4,6 @@ import importlib.util
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 MIN_PIXELS = 2**26  # with more of them, Pillow takes half a gigabyte for photo and painting
 LOADERS = {"JPEG": "jpegload", "PNG": "pngload", "TIFF": "tiffload"}
 SUFFIXES = {".jpeg", ".jpg", ".png", ".tif", ".tiff"}
+STRANGE_MODES = {"F", "I", "LAB", "YCbCr"}  # of which libvips and Pillow make other colours
 MID_GREY = 128  # stands for what cannot be seen
 
 
@@ -36,7 +36,8 @@ def is_huge(path: Path, max_pixels: int) -> bool:
         return False
     try:
         with opened(path, max_pixels) as picture:
-            return picture.width * picture.height > MIN_PIXELS and picture.format in LOADERS
+            is_plain = picture.format in LOADERS and picture.mode not in STRANGE_MODES
+            return is_plain and picture.width * picture.height > MIN_PIXELS
     except (ValueError, FileNotFoundError):
         return False
 
@@ -71,22 +72,24 @@ def paint_huge(
 
     pyvips.cache_set_max(0)  # or a file that changed is taken for the one it was
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}{target.suffix}")
+    beside, raw = (
+        target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}{suffix}")
+        for suffix in (target.suffix, ".raw")
+    )
     try:
         rgb, alpha = _open(source)
-        with NamedTemporaryFile(dir=target.parent, prefix=".", suffix=".raw") as pixels:
-            canvas = _canvas(rgb, pixels, stylizer.device)  # type: ignore[arg-type]
-            stylizer.paint_canvas(canvas, progress)
-            pixels.flush()
-            painted = pyvips.Image.rawload(pixels.name, rgb.width, rgb.height, 3)
-            painted = painted.copy(interpretation="srgb")
-            _save(painted if alpha is None else painted.bandjoin(alpha), beside, quality)
+        with raw.open("wb") as pixels:
+            stylizer.paint_canvas(_canvas(rgb, pixels, stylizer.device), progress)
+        painted = pyvips.Image.rawload(str(raw), rgb.width, rgb.height, 3)
+        painted = painted.copy(interpretation="srgb")
+        _save(painted if alpha is None else painted.bandjoin(alpha), beside, quality)
         beside.replace(target)
     except pyvips.Error as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise ValueError(f"{source} cannot be painted to {target}: {reason}.") from None
     finally:
         beside.unlink(missing_ok=True)
+        raw.unlink(missing_ok=True)
 
 
 def _open(source: Path) -> "tuple[VipsImage, VipsImage | None]":
@@ -95,12 +98,13 @@ def _open(source: Path) -> "tuple[VipsImage, VipsImage | None]":
 
     with opened(source, max_pixels=2**62) as picture:  # it was checked before
         loader = getattr(pyvips.Image, LOADERS[str(picture.format)])
+        has_alpha = picture.has_transparency_data  # a fourth channel may be infrared
     image = loader(str(source), access="random", fail_on="truncated").autorot()
     if image.get_typeof("icc-profile-data"):
         image = image.icc_transform("srgb", embedded=True)
     image = image.colourspace("srgb").cast("uchar")
-    if image.bands < 4:
-        return image, None
+    if image.bands < 4 or not has_alpha:
+        return image[:3], None
     rgb, alpha = image[:3], image[3]
     return (alpha == 0).ifthenelse([MID_GREY] * 3, rgb), alpha
 

@@ -78,7 +78,7 @@ def to_tensor(picture: Image.Image) -> Tensor:
 
     Args:
         picture: Of any mode. 16-bit grey keeps its precision. Floats (mode F) are taken as [0, 1],
-            or as [0, 255], which is what Pillow's own conversions give, where any exceeds 1.
+            or as [0, 255], which is what Pillow's own conversions give, where any exceeds 2.
 
     Returns:
         RGB in [0, 1], shape ``(1, 3, H, W)``.
@@ -254,7 +254,7 @@ def _deep_grey(levels: np.ndarray, mode: str) -> Tensor:
     grey = torch.from_numpy(levels.astype(np.float32))[None, None]
     if mode == "F":
         grey = grey.nan_to_num(0, 1, 0)
-        return (grey / 255 if grey.max() > 1 else grey).clamp(0, 1)
+        return (grey / 255 if grey.max() > 2 else grey).clamp(0, 1)
     if grey.max() > 65535:  # mode I holds files of 16 bits, and those of 32, which have no sign
         grey = torch.from_numpy(levels.view(np.uint32).astype(np.float32))[None, None]
         return grey / (2**32 - 1)

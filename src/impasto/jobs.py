@@ -10,6 +10,7 @@ from pathlib import Path
 from impasto.animations import is_animation
 from impasto.images import IMAGE_SUFFIXES, SAVED_SUFFIXES, list_images
 from impasto.inference.video import VIDEO_SUFFIXES, check_video, choose_suffix, is_camera
+from impasto.manifest import MANIFEST_NAME
 
 FORMATS = ("keep", "png", "jpg", "webp")
 
@@ -144,7 +145,7 @@ def plan_folder(
     keeping it: ``a.jpg`` and ``a.png`` become ``a.jpg.png`` and ``a.png.png``.
 
     Args:
-        source: A folder; all folders in it count, but for the output.
+        source: A folder; all folders in it count, but for the output and those of earlier runs.
         output: Another folder, or ``None`` for one beside it.
         style: Completes the name where ``output`` is ``None``.
         suffix_choice: One of ``FORMATS``; ``keep`` becomes PNG where a format cannot be saved, or
@@ -156,7 +157,8 @@ def plan_folder(
             picture, or two pictures would become one file.
     """
     folder = source.resolve()
-    place = Path(output) if output else folder.with_name(f"{folder.name}_{style}")
+    named = Path(os.path.abspath(source))  # noqa: PTH100 - a link to a folder keeps its own name
+    place = Path(output) if output else named.with_name(f"{named.name}_{style}")
     if place.exists() and not place.is_dir():
         raise ValueError(
             f"output={place} is a file, but input={source} is a folder: give a folder."
@@ -171,6 +173,9 @@ def plan_folder(
         inner = place.resolve().relative_to(folder)
         pictures = [path for path in pictures if not path.is_relative_to(inner)]
         videos = [path for path in videos if not path.is_relative_to(source / inner)]
+    records = (path.relative_to(source) for path in source.rglob(MANIFEST_NAME))
+    painted = {path.parent for path in records} - {Path()}  # by us: paintings are no photos
+    pictures = [path for path in pictures if painted.isdisjoint(path.parents)]
     for other in companions:
         if not folder.is_relative_to(other.resolve()):
             pictures = [path for path in pictures if not _is_in(source / path, other)]

@@ -133,6 +133,6 @@ def _entries(content: bytes) -> dict[str, dict[str, Any]]:
         try:
             entry = json.loads(line)
             entries[str(entry["painting"])] = dict(entry)
-        except (ValueError, TypeError, KeyError):  # torn, or written over by something else
+        except (ValueError, TypeError, KeyError, RecursionError):  # torn, or of somebody else
             continue
     return entries

@@ -114,12 +114,9 @@ def parse_options(argv: list[str]) -> Options:
         ValueError: If a key is unknown or missing, or a value is not allowed.
     """
     options = parse_arguments(Options, argv, "infer.py")
-    options.ckpt, options.input = (str(Path(p).expanduser()) for p in (options.ckpt, options.input))
-    for key in ("mask", "regions", "protect"):
-        if path := getattr(options, key):
-            setattr(options, key, str(Path(path).expanduser()))
-    if options.output and options.output.startswith("~"):  # else as given: a slash at its end tells
-        options.output = os.path.expanduser(options.output)  # noqa: PTH111 - keeps that slash
+    for key in ("ckpt", "input", "output", "mask", "regions", "protect"):
+        if path := getattr(options, key):  # os.path keeps a slash at its end, and "~photo.jpg"
+            setattr(options, key, os.path.expanduser(path))  # noqa: PTH111
     _check(options)
     return options
 

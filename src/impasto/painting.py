@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -38,9 +38,13 @@ from impasto.manifest import Manifest, State, file_stamp
 # What PyTorch says on the CPU and on Apple GPUs, where it has no class of its own for it.
 _NO_MEMORY = re.compile("allocate memory|out of memory")
 # Of one name and no other; any other trouble with writing, as a full disk, ends the run.
-_BAD_NAME = {errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR}
+_BAD_NAME = {
+    *(errno.EEXIST, errno.EILSEQ, errno.EINVAL, errno.EISDIR),
+    *(errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR),
+}
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{8}")  # what write_atomically leaves where it is killed
+# What is written beside a painting, and left there by whoever is killed.
+_LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{8}(\.[A-Za-z]+)?")
 _LEFTOVER_SECONDS = 60  # unchanged for so long, it is nobody's
 _TILE_BAR = "{percentage:3.0f} % |{bar}| {elapsed}<{remaining}"  # of one large picture
 # A picture that is not huge; its file's stamp; its hole, or what else a stylizer takes, by name.
@@ -83,7 +87,7 @@ def paint(
     stamp = layers.stamp if layers else file_stamp
     manifest = Manifest(job.folder, job.place, recipe, stamp) if job.folder else None
     missing = _missing(job, None if overwrite else manifest)
-    _sweep(missing)
+    sweep(missing.values())
     silent = None if job.folder else True  # None: a bar where someone watches
     start = time.perf_counter()
     try:
@@ -308,9 +312,13 @@ def _missing(job: Job, manifest: Manifest | None) -> dict[Path, Path]:
     return missing
 
 
-def _sweep(targets: dict[Path, Path]) -> None:
-    """Remove what a run that was killed had begun to write of the same paintings."""
-    beginnings = {(target.parent, target.name[:40]) for target in targets.values()}
+def sweep(targets: Iterable[Path]) -> None:
+    """Remove what a run that was killed had begun to write of the same paintings.
+
+    Args:
+        targets: Where to paint to.
+    """
+    beginnings = {(target.parent, target.name[:40]) for target in targets}
     for folder in {folder for folder, _ in beginnings if folder.is_dir()}:
         for path in folder.iterdir():
             match = _LEFTOVER.fullmatch(path.name)

@@ -1,21 +1,24 @@
 """Picture files: list them, open them upright and in sRGB, save them whole or not at all."""
 
 import io
+import logging
 import os
 import struct
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+import numpy as np
+from PIL import Image, ImageChops, ImageCms, ImageOps, UnidentifiedImageError
 
 from impasto.files import write_atomically
 
 DEFAULT_MAX_PIXELS = 200_000_000  # the largest phone cameras take 200 megapixels
 DEFAULT_QUALITY = 95
+ROUNDING = 2  # levels that colours of one profile of sRGB and another may differ by
 FULL_COLOUR_QUALITY = 90  # from here on JPEG and AVIF keep colour at full resolution (4:4:4)
 
 Image.init()
@@ -26,10 +29,12 @@ _SAVED_FORMATS = {"AVIF", "BMP", "JPEG", "PNG", "TIFF", "WEBP"} & Image.SAVE.key
 # Where a further frame is a picture more; in MPO it is a gain map or another eye's, in PSD a layer.
 _SEQUENCES = {"AVIF", "DCX", "FLI", "GIF", "PNG", "TIFF", "WEBP"}
 _OTHER_COLOURS = {"CMYK", "LAB", "YCbCr"}  # modes of which a profile is of no use for RGB
-_BITS_PER_SAMPLE, _PLANAR_CONFIGURATION = 258, 284  # tags of TIFF
+_BITS_PER_SAMPLE, _PHOTOMETRIC_INTERPRETATION, _PLANAR_CONFIGURATION = 258, 262, 284  # of TIFF
 _FORMATS = Image.registered_extensions()  # format by suffix
 IMAGE_SUFFIXES = frozenset(s for s, name in _FORMATS.items() if name in _OPENED_FORMATS)
 SAVED_SUFFIXES = frozenset(s for s, name in _FORMATS.items() if name in _SAVED_FORMATS)
+
+log = logging.getLogger(__name__)
 
 _pillow_settings = threading.Lock()
 
@@ -41,7 +46,8 @@ def list_images(folder: str | Path) -> list[Path]:
         folder: Where to look; links to other folders are not followed.
 
     Returns:
-        Paths that start with ``folder``, sorted.
+        Paths that start with ``folder``, sorted. Folders in it that cannot be looked into are
+        passed over with a warning.
 
     Raises:
         FileNotFoundError: If ``folder`` is no folder.
@@ -50,7 +56,7 @@ def list_images(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"No folder at {folder}: a folder with pictures is needed.")
     found: list[Path] = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_warn_of):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in names if not name.startswith(".")]
     return sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
@@ -135,7 +141,7 @@ def decoded(picture: Image.Image, keep_profile: bool = False) -> Image.Image:
         A copy, upright and in sRGB.
     """
     picture.load()
-    upright = _upright(picture)
+    upright = _with_all_levels(_upright(picture), getattr(picture, "tag_v2", {}))
     return upright if keep_profile and picture.mode not in _OTHER_COLOURS else _to_srgb(upright)
 
 
@@ -195,6 +201,10 @@ def write_encoded(
     write_atomically(path, encoded.getvalue())
 
 
+def _warn_of(error: OSError) -> None:
+    log.warning("Passing over %s: %s.", error.filename, error.strerror)
+
+
 @contextmanager
 def _pillow_limited_to(max_pixels: int) -> Iterator[None]:
     """Make Pillow refuse larger headers, with its global limit changed for a moment only."""
@@ -224,6 +234,20 @@ def _reason(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
+def _with_all_levels(picture: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
+    """Grey of 12 bits, and of 16 where 0 is white, which Pillow reads from TIFFs as it is."""
+    is_short = tags.get(_BITS_PER_SAMPLE, (16,))[0] == 12
+    is_negative = tags.get(_PHOTOMETRIC_INTERPRETATION) == 0
+    if not picture.mode.startswith("I;16") or not (is_short or is_negative):
+        return picture
+    levels = np.asarray(picture).astype(np.uint32)
+    levels = levels * 65535 // 4095 if is_short else levels
+    levels = 65535 - levels if is_negative else levels
+    whole = Image.fromarray(levels.astype(np.uint16))
+    whole.info = picture.info
+    return whole
+
+
 def _upright(picture: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(picture)
@@ -236,20 +260,22 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
     if not profile:
         return picture
     alpha = None
+    plain_mode = {"LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB"}
+    mode = plain_mode.get(picture.mode, picture.mode)
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if ImageCms.getProfileDescription(source).startswith("sRGB"):
+        transform = ImageCms.buildTransform(
+            source,
+            ImageCms.createProfile("sRGB"),
+            mode,
+            "RGB",
+            renderingIntent=ImageCms.Intent.PERCEPTUAL,
+        )
+        if _changes_little(transform, mode):
             return picture  # converting would only round
         if picture.has_transparency_data:
             alpha = picture.convert("RGBA").getchannel("A")
-        plain_mode = {"LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB"}
-        converted = ImageCms.profileToProfile(
-            picture.convert(plain_mode.get(picture.mode, picture.mode)),
-            source,
-            ImageCms.createProfile("sRGB"),
-            renderingIntent=ImageCms.Intent.PERCEPTUAL,
-            outputMode="RGB",
-        )
+        converted = ImageCms.applyTransform(picture.convert(mode), transform)
     except Exception:  # damaged, of another colour space, or Pillow built without it
         return picture
     assert converted is not None  # it is None only where the conversion is in place
@@ -257,6 +283,25 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
     if alpha is not None:
         converted.putalpha(alpha)
     return converted
+
+
+def _changes_little(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether colours are those of sRGB; by what becomes of some, for names of profiles lie."""
+    if mode not in ("L", "RGB"):
+        return False
+    ramp = Image.linear_gradient("L").resize((1, 256))
+    black = Image.new("L", ramp.size)
+    ramps = [Image.merge("RGB", [ramp] * 3)]
+    if mode == "RGB":
+        for channel in range(3):
+            planes = [ramp if channel == plane else black for plane in range(3)]
+            ramps.append(Image.merge("RGB", planes))
+    for before in ramps:
+        after = ImageCms.applyTransform(before.convert(mode), transform)
+        assert after is not None  # it is None only where the conversion is in place
+        if max(ImageChops.difference(before, after).tobytes()) > ROUNDING:
+            return False
+    return True
 
 
 def _saved_format(path: Path) -> str:

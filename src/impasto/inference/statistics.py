@@ -48,7 +48,8 @@ def _measure_in_bands(raw: Tensor) -> Statistics:
     of which a million are too many.
     """
     bands = raw.split(max(1, BAND_SIZE // raw.shape[3]), dim=2)
-    mean, variance = torch.zeros(2, len(bands), raw.shape[1])
+    shape = (2, len(bands), raw.shape[1])
+    mean, variance = torch.zeros(shape, dtype=torch.float32, device=raw.device)
     counts = [band.shape[2] * band.shape[3] for band in bands]
     for index, (band, count) in enumerate(zip(bands, counts, strict=True)):
         torch.batch_norm_update_stats(band, mean[index], variance[index], momentum=1.0)
@@ -56,4 +57,4 @@ def _measure_in_bands(raw: Tensor) -> Statistics:
         variance[index].mul_((count - 1) / count).nan_to_num_()
     if len(bands) == 1:
         return Statistics(mean, variance)
-    return pool(mean, variance, torch.tensor(counts)[:, None])
+    return pool(mean, variance, torch.tensor(counts, device=raw.device)[:, None])

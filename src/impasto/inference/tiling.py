@@ -119,7 +119,7 @@ def sample(canvas: Canvas, count: int = NUM_SAMPLES) -> Tensor:
     """
     height, width = min(SAMPLE_SIZE, canvas.height), min(SAMPLE_SIZE, canvas.width)
     rows = round(math.sqrt(count * canvas.height / canvas.width))
-    rows = min(max(1, rows), canvas.height // height)
+    rows = min(max(1, rows), count, canvas.height // height)
     columns = min(max(1, count // rows), canvas.width // width)
     samples = []
     for row in range(rows):
