@@ -11,7 +11,7 @@ from torch import nn
 from impasto.compilation import replication_gradient
 from impasto.loss_networks import Lite
 from impasto.loss_networks.lite import COMPONENTS
-from impasto.losses import PerceptualLoss
+from impasto.losses import FillingLoss, PerceptualLoss, ReconstructionLoss
 from impasto.networks.context_encoder_plus import GatedConv
 from impasto.tasks import Stylization
 
@@ -84,3 +84,29 @@ def test_gradient_of_replication_is_pytorchs(
     gradient = torch.rand_like(padded)
     expected = torch.autograd.grad(padded, features, gradient)[0]
     torch.testing.assert_close(replication_gradient(gradient, features, list(padding)), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_random_views_make_no_graphs_of_their_own() -> None:
+    layers = {"relu1_1": 1.0, "relu2_1": 1.0}
+    lite = Lite(layers, weights="random")
+    reconstruction = ReconstructionLoss("log_l2")
+    loss = FillingLoss(reconstruction, lite, layers, perceptual_weight=1, random_views=True)
+    graphs = []
+
+    def count(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    step = torch.compile(lambda *batch: loss(*batch)["total"], backend=count)
+    masks = torch.zeros(2, 1, 64, 64)
+    masks[..., 16:48, 16:48] = 1
+    counts = []
+    for _ in range(16):  # more than there are ways to lie and sizes
+        filled = torch.rand(2, 3, 64, 64, requires_grad=True)
+        step(filled, torch.rand(2, 3, 64, 64), masks).backward()
+        counts.append(len(graphs))
+    torch.compiler.reset()
+    assert counts[-1] == counts[5] <= 6

@@ -70,7 +70,8 @@ class FillingLoss(nn.Module):
         }
         self.looks = {name: weight for name, weight in weights.items() if weight}
         self.seam_weight = checked_weight("seam_weight", seam_weight)
-        self.random_views = random_views
+        # Not compiled: every size, mirroring and turn would be a graph of its own.
+        self.view = torch.compiler.disable(_turned_view) if random_views else None
 
     def forward(self, filled: Tensor, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
         """Compare what a network made of pictures with what they were.
@@ -98,9 +99,8 @@ class FillingLoss(nn.Module):
         return {**parts, "total": total}
 
     def _compare_features(self, filled: Tensor, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
-        if self.random_views and self.training:
-            together = torch.cat([filled, images, masks.to(images.dtype)], dim=1)
-            views = random_turn(random_view(together))
+        if self.view is not None and self.training:
+            views = self.view(torch.cat([filled, images, masks.to(images.dtype)], dim=1))
             filled, images, masks = views.split([3, 3, 1], dim=1)
         with torch.no_grad():
             wanted = self.network(images, self.layers)
@@ -118,6 +118,10 @@ class FillingLoss(nn.Module):
             name: (torch.stack(parts).sum(0) / FLOOR).log1p().mean()
             for name, parts in distances.items()
         }
+
+
+def _turned_view(images: Tensor) -> Tensor:
+    return random_turn(random_view(images))
 
 
 def _distances(found: Tensor, wanted: Tensor) -> Tensor:

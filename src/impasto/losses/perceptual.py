@@ -61,7 +61,8 @@ class PerceptualLoss(nn.Module):
         super().__init__()
         self.network = network
         self.num_levels = len(targets)
-        self.random_views = random_views
+        # Not compiled: every size, mirroring and turn would be a graph of its own.
+        self.view = torch.compiler.disable(random_view) if random_views else None
         self.content_layers = normalized("content_layers", content_layers)
         self.style_layers = normalized("style_layers", style_layers)
         self.content_weight = checked_weight("content_weight", content_weight)
@@ -99,8 +100,8 @@ class PerceptualLoss(nn.Module):
         """
         features = self.network(painted, {**self.content_layers, **self.style_layers})
         content = self._content(painted, photos, features)
-        if self.random_views and self.training:
-            painted_view, photos_view = random_view(torch.cat([painted, photos])).chunk(2)
+        if self.view is not None and self.training:
+            painted_view, photos_view = self.view(torch.cat([painted, photos])).chunk(2)
             content = (content + self._content(painted_view, photos_view)) / 2
         parts = {
             "content": content,
