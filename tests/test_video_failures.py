@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -28,7 +29,13 @@ from clips import (
     sound_of,
     times_of,
 )
-from impasto.inference.video import SAVED_VIDEO_SUFFIXES, VIDEO_SUFFIXES, Film, paint_video
+from impasto.inference.video import (
+    SAVED_VIDEO_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Film,
+    paint_video,
+    painting,
+)
 
 av = pytest.importorskip("av")
 
@@ -158,6 +165,26 @@ def test_ctrl_c_keeps_what_is_painted(clip: Path, tmp_path: Path) -> None:
     assert film.saved == tmp_path / "painted.partial.mp4"
     assert len(frames_of(film.saved)) == 7
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "painted.partial.mp4"]
+
+
+def test_second_ctrl_c_loses_nothing(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drain, film = painting._drain, Film()
+
+    def drain_slowly(*arguments: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        drain(*arguments)
+
+    monkeypatch.setattr(painting, "_drain", drain_slowly)
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)  # off in background jobs
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            paint_video(clip, tmp_path / "painted.mp4", Interrupting(7), film)  # type: ignore[arg-type]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, former)
+    assert film.saved == tmp_path / "painted.partial.mp4"
 
 
 def test_ctrl_c_at_once_leaves_nothing(clip: Path, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from impasto.huge import is_huge, paint_huge
 from impasto.images import open_picture, save_picture
 from impasto.inference import Inpainter, Stylizer
 from impasto.inference.transfer import bring, fetch, moment, seconds_between
+from impasto.interrupts import uninterrupted
 from impasto.jobs import Job
 from impasto.manifest import Manifest, State, file_stamp
 
@@ -153,7 +154,8 @@ class _Run:
             while self.saves:
                 self._settle(*self.saves.popleft())
         finally:  # after Ctrl-C or on a full disk: what is being saved is finished, no more begun
-            pool.shutdown(cancel_futures=True)
+            with uninterrupted():
+                pool.shutdown(cancel_futures=True)
             well = [future.result() for _, future in self.saves if _is_well(future)]
             self.job.num_painted += len(well)
             self.job.seconds += sum(well)

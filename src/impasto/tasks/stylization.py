@@ -27,7 +27,8 @@ class Stylization(pl.LightningModule):
             [0, 1]: something for brushes to follow where a photo is flat. Its gain is small, see
             docs/decisions.md; lattices are the loss's business.
         schedule: ``cosine`` or ``constant``, see ``rate_at``; the latter is the paper's.
-        compile: Whether to compile the step, but for its random views: faster on a GPU after a minute.
+        compile: Whether to compile the step, but for its random views: faster on a GPU, after a
+            minute of waiting.
         temporal: What to ask of paintings of photos that move; ``None`` for nothing.
 
     Raises:

@@ -28,6 +28,7 @@ from impasto.inference.video.codecs import choose_codec
 from impasto.inference.video.film import Film
 from impasto.inference.video.frame import Frame, Sound
 from impasto.inference.video.smoother import Smoother
+from impasto.interrupts import uninterrupted
 
 if TYPE_CHECKING:
     from impasto.inference.video.sink import Sink
@@ -128,7 +129,8 @@ def paint_video(
             opened.note_early_end()
         except KeyboardInterrupt:
             if film.num_frames and sink.is_complete and beside.exists():
-                _keep(beside, target if opened.is_camera else _partial(target), film)
+                with uninterrupted():
+                    _keep(beside, target if opened.is_camera else _partial(target), film)
                 if opened.is_camera:
                     return
             raise
@@ -213,7 +215,8 @@ def _paint(
                         written.popleft().result()
             _drain(written, sink)
         except KeyboardInterrupt:
-            _drain(written, sink)
+            with uninterrupted():
+                _drain(written, sink)
             raise
         except BaseException:
             writer.shutdown(cancel_futures=True)
