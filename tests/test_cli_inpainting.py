@@ -194,6 +194,12 @@ def test_colours_of_another_profile_stay_as_they_are() -> None:
     assert changed("wide.png", "filled.png") == HOLE
     with Image.open("filled.png") as filled:
         assert filled.info["icc_profile"] == profile
+    with Image.open("wide.png") as picture:
+        picture.putalpha(200)
+        picture.save("sheer.png", icc_profile=profile)
+    assert fill("input=sheer.png", "mask=mask.png", "output=filled.jpg") == 0
+    with Image.open("filled.jpg") as filled:
+        assert filled.info["icc_profile"] == profile
 
 
 def wide_profile() -> bytes:

@@ -120,6 +120,23 @@ def test_inside_of_a_hole_is_filled_at_the_size_it_has(monkeypatch: pytest.Monke
     assert inwards.diff().min() > -0.07  # evenly
 
 
+def test_only_what_is_around_holes_is_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
+    inpainter, sizes = Inpainter(ContextEncoderPlus(width=2), HEADER, "cpu", "fp32"), []
+
+    def run(photos: Tensor, masks: Tensor) -> Tensor:
+        sizes.append(tuple(photos.shape))
+        return torch.where(masks > 0, 0.5, photos)
+
+    monkeypatch.setattr(inpainter, "_run", run)
+    photos, masks = torch.rand(3, 3, 200, 150), torch.zeros(3, 1, 200, 150)
+    masks[0, :, 60:64, 5:9] = masks[2, :, 80:90, 20:30] = 1
+    filled = inpainter(photos, masks)
+    # Two photos have as many pixels as fit; 48 pixels around holes, or up to the photo's border.
+    assert sizes[:2] == [(2, 3, 200, 150), (2, 3, 2 * (48 + 4 + 48), 2 * (9 + 48))]
+    assert sizes[2:] == [(1, 3, 200, 150), (1, 3, 2 * (48 + 10 + 48), 2 * (30 + 48))]
+    assert torch.equal(filled.where(masks == 0, 0), photos.where(masks == 0, 0))
+
+
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.usefixtures("small_steps")
 def test_what_is_known_stays_bit_for_bit(

@@ -168,6 +168,7 @@ def save_picture(picture: Image.Image, path: str | Path, quality: int = DEFAULT_
         picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
     if picture.mode == "RGBA" and format_name == "JPEG":
         white = Image.new("RGBA", picture.size, "white")
+        white.info = picture.info  # with the profile, which goes on to what is laid on it
         picture = Image.alpha_composite(white, picture).convert("RGB")
     write_encoded(picture, path, format_name, save_arguments(format_name, quality))
 

@@ -25,6 +25,9 @@ Fill = Callable[[Tensor, Tensor], Tensor]
 DIRECT_PIXELS = 256 * 256
 LEAST_SIDE = 32  # pixels that a network computes of a shorter side
 CONTEXT = 96  # pixels around a hole, at least; else half its size: holes are the middle half then
+# Pixels around all holes, of the enlarged copy twice as many. Tried on squares of 20 and 48 pixels
+# in 40 photos of 256: 24 to 64 are as good as the whole photo.
+DETAIL_CONTEXT = 48
 GRID_SIZE = 32  # cells of a picture's longer side, in which holes are grouped
 LEAST_CELL = 16  # pixels
 # Pixels. Networks that are trained for accuracy have little detail to give farther from the border.
@@ -35,7 +38,8 @@ TILE_SIZE = 512  # pixels a side, to which REACH is added all around
 def fill_small(fill: Fill, photos: Tensor, missing: Tensor) -> Tensor:
     """Fill photos that fit, and what lies near the known anew at twice the size.
 
-    A network that works on blocks of 2x2 pixels has each pixel to itself then.
+    A network that works on blocks of 2x2 pixels has each pixel to itself then. What it sees of the
+    photos the second time is the rectangle of all holes and ``DETAIL_CONTEXT`` around it.
 
     Args:
         fill: The network.
@@ -45,15 +49,24 @@ def fill_small(fill: Fill, photos: Tensor, missing: Tensor) -> Tensor:
     Returns:
         The photos without holes, of the same shape.
     """
-    filled = fill(photos, missing.float())
+    if not missing.any():
+        return photos
+    filled, everything = fill(photos, missing.float()), Region(0, 0, *photos.shape[-2:])
+    holes = _tighten(everything, missing.any(0, keepdim=True))
+    window = clipped(_extended(holes, DETAIL_CONTEXT, DETAIL_CONTEXT), *photos.shape[-2:])
+    cut(filled, window).copy_(_refine(fill, cut(filled, window), cut(missing, window)))
+    return torch.where(missing, filled, photos)
+
+
+def _refine(fill: Fill, filled: Tensor, missing: Tensor) -> Tensor:
+    """Fill photos again at twice the size, where what lies near the known is missing."""
     enlarged = F.interpolate(filled, scale_factor=2.0, mode="bicubic").clamp(0, 1)
     missing_there = F.interpolate(missing.float(), scale_factor=2.0, mode="nearest") > 0
     share = detail_share(missing_there)
     detail = fill(enlarged, (missing_there & (share > 0)).float())
     refined = torch.lerp(enlarged, detail, share)
     # Bicubic: the mean of each 2x2 would wash out the borders of holes.
-    refined = F.interpolate(refined, scale_factor=0.5, mode="bicubic").clamp(0, 1)
-    return torch.where(missing, refined, photos)
+    return F.interpolate(refined, scale_factor=0.5, mode="bicubic").clamp(0, 1)
 
 
 def fill_large(fill: Fill, photo: Tensor, missing: Tensor) -> Tensor:
