@@ -353,6 +353,7 @@ def test_animations_and_huge_pictures_are_refused(
         (["mask=mask.png", "invert_mask=yeah"], r"invert_mask must be true or false, got 'yeah'"),
         (["invert_mask=true"], r"invert_mask= goes with mask="),
         (["mask=mask.png", "tile=exact"], r"tile= is for style networks"),
+        (["mask=mask.png", "smooth=0.5"], r"smooth= is for style networks"),
         (["mask=mask.png", "colors=photo"], r"colors= is for style networks, and ckpt=inpainting"),
         (["mask=mask.png", "input=film.mp4"], r"film\.mp4 is a video, and only pictures"),
         (["mask=mask.png", "output=photo.png"], r"output=photo\.png is the input itself"),

@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
 def _load(options: Options) -> Stylizer | Inpainter:
     """What the checkpoint is for; arguments that are for the other one are refused."""
     if Inpainter.takes(options.ckpt):
-        for key in ("tile", *KNOBS, *OTHERS):
+        for key in ("tile", "codec", "smooth", *KNOBS, *OTHERS):
             if getattr(options, key) != getattr(Options, key):
                 raise ValueError(
                     f"{key}= is for style networks, and ckpt={options.ckpt} fills holes."
