@@ -2,6 +2,7 @@
 
 import zlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,8 @@ class Companions:
         """Tell one version of a photo's file from another; empty without one."""
         try:
             file = self.of(photo)
-            # By what it holds: another mask may be of the same size and time.
-            return [zlib.crc32(file.read_bytes())] if file else []
+            # By what it holds, too: another mask may be of the same size and time.
+            return [_checksum(file, *file_stamp(file))] if file else []
         except (ValueError, OSError):
             return []
 
@@ -80,6 +81,12 @@ class Companions:
                 f"{name.with_suffix('.png')} is needed."
             )
         return found[0]
+
+
+@lru_cache(1024)
+def _checksum(path: Path, *stamp: int) -> int:
+    """Of a file that is still the one with this stamp; one mask may serve many photos."""
+    return zlib.crc32(path.read_bytes())
 
 
 @dataclass(frozen=True)
