@@ -242,9 +242,10 @@ def _refuse_kinds(photo: Path, max_pixels: int) -> None:
         raise ValueError(f"{photo} is an animation, and only still pictures are filled.")
     with opened(photo, max_pixels) as picture:
         num_pixels = picture.width * picture.height
-        codecs = [tile[3] for tile in getattr(picture, "tile", [])]  # "RGB;16B", or of a PPM the
+        # As "RGB;16B"; or of a PPM ("RGB", 65535), with the number that is white.
+        codecs = [tile[3] for tile in getattr(picture, "tile", [])]
         whitest = [codec[1] for codec in codecs if picture.format == "PPM" and codec[0] == "RGB"]
-        is_deep = ";16" in str(codecs) or max(whitest, default=0) > 255  # number that is white
+        is_deep = ";16" in str(codecs) or max(whitest, default=0) > 255
         is_cut = is_deep and not picture.mode.startswith("I")
     if num_pixels > MIN_PIXELS:
         raise ValueError(

@@ -122,13 +122,13 @@ class Inpainting(pl.LightningModule):
         parts = self.loss(filled, photos, masks)
         filled = torch.where(masks > 0.5, filled, photos)
         smooth = prefill(photos, masks)
-        accuracy, least = (
+        reached, without = (
             psnr(pictures, photos, masks).clamp_max(MAX_PSNR).mean()
             for pictures in (filled, smooth)
         )
-        parts["psnr"] = accuracy
+        parts["psnr"] = reached
         parts["ssim"] = ssim(filled, photos, masks).mean()
-        parts["gain"] = accuracy - least
+        parts["gain"] = reached - without
         held_out = {f"val/{name}": part for name, part in parts.items()}
         self.log_dict(held_out, batch_size=len(photos), sync_dist=True)  # of all processes
         masked = photos.masked_fill(masks > 0.5, 1)
