@@ -28,6 +28,7 @@ from impasto.losses.perceptual import halve
 from impasto.memory import keep_freed_memory
 from impasto.metrics import psnr
 from impasto.networks import MultiTransformerNet
+from impasto.precision import keep_float32
 from impasto.styles import CARDS
 from judging import BATCH_SIZE, CONTENT_LAYER, NUM_LEVELS, STYLE_LAYERS
 
@@ -115,6 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Turn all knobs of all styles; print a table, write what was asked for."""
     keep_freed_memory()
+    keep_float32()
     stylizer = Stylizer.load(options.checkpoint, precision="fp32")
     if stylizer.header.network != MultiTransformerNet.__name__:
         raise ValueError(f"{options.checkpoint} has one style: its knobs are not trained.")

@@ -4,7 +4,6 @@ import io
 import json
 import sys
 import zipfile
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,24 +12,17 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from torch import Tensor
 
 import export_onnx as command
+from exporting import SIZES, export, photos_of
 from impasto.checkpoint import Header, save_checkpoint
 from impasto.inference.export import export_onnx, export_program
-from impasto.networks import (
-    ChannelwiseContextEncoder,
-    ContextEncoderPlus,
-    MultiTransformerNet,
-    TransformerNet,
-)
+from impasto.networks import MultiTransformerNet, TransformerNet
 
 ARGUMENTS = {"width": 2, "num_blocks": 1}
 HEADER = Header("stylization", "TransformerNet", ARGUMENTS, ["Nachtwächter"], step=7)
 MANY_ARGUMENTS = {"num_styles": 3, "strokes": [256, 512], **ARGUMENTS}
 MANY_HEADER = Header("stylization", "MultiTransformerNet", MANY_ARGUMENTS, ["a", "b", "c"], step=7)
-FILLER_HEADER = Header("inpainting", "ContextEncoderPlus", {"width": 2}, step=7)
-SIZES = [(1, 1, 1), (1, 1, 500), (1, 8, 8), (1, 9, 4), (1, 37, 53), (3, 20, 24), (1, 64, 61)]
 
 
 @pytest.fixture(scope="module")
@@ -76,29 +68,6 @@ def many_model(many: MultiTransformerNet) -> bytes:
     return export_onnx(many, MANY_HEADER)
 
 
-@pytest.fixture(scope="module")
-def filler() -> Iterator[ContextEncoderPlus]:
-    """A network that fills holes, with a shorter prefill: tracing it takes a minute else."""
-    torch.manual_seed(0)
-    filler = ContextEncoderPlus(width=2)
-    torch.nn.init.normal_(filler.to_correction.weight, std=0.05)
-    with pytest.MonkeyPatch.context() as patch:
-        module = sys.modules["impasto.networks.prefill"]  # the package calls its function the same
-        patch.setattr(module, "STEPS", [[0.9]])
-        patch.setattr(module, "NUM_HALVINGS", 1)
-        yield filler.eval().requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
-def filler_model(filler: ContextEncoderPlus) -> bytes:
-    return export_onnx(filler, FILLER_HEADER)
-
-
-def photos_of(size: tuple[int, int, int]) -> Tensor:
-    batch, height, width = size
-    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(1))
-
-
 def largest_difference(model: bytes, network: TransformerNet) -> float:
     """Of all sizes, in 1/255."""
     options = onnxruntime.SessionOptions()
@@ -111,29 +80,6 @@ def largest_difference(model: bytes, network: TransformerNet) -> float:
         assert paintings.shape == photos.shape
         largest = max(largest, 255 * np.abs(paintings - network(photos).numpy()).max())
     return largest
-
-
-def largest_filling_difference(paint: command.Painter, network: ContextEncoderPlus) -> float:
-    """Of all sizes, in 1/255."""
-    largest = 0.0
-    for size in SIZES:
-        photos = photos_of(size)
-        masks = (photos[:, :1].roll(1, 3) < 0.4).float()
-        filled = paint(photos, masks)
-        assert filled.dtype == torch.float32
-        assert torch.equal(filled.where(masks == 0, 0), photos.where(masks == 0, 0))
-        largest = max(largest, 255 * (filled - network(photos, masks)).abs().max().item())
-    return largest
-
-
-def export(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run the command; return its exit code."""
-    monkeypatch.setattr(sys, "argv", ["export_onnx.py", *map(str, arguments)])
-    try:
-        command.main()
-    except SystemExit as exit_:
-        return int(exit_.code or 0)
-    return 0
 
 
 def test_onnx_paints_the_same_at_every_size(model: bytes, network: TransformerNet) -> None:
@@ -336,66 +282,3 @@ def test_command_exports_many_styles(
 def test_half_precision_takes_a_network_that_it_knows() -> None:
     with pytest.raises(ValueError, match=r"half takes a TransformerNet, a .*, got Conv2d"):
         export_onnx(torch.nn.Conv2d(3, 3, 1), HEADER, half=True)
-
-
-def test_holes_are_filled_the_same_at_every_size(
-    filler_model: bytes, filler: ContextEncoderPlus
-) -> None:
-    assert largest_filling_difference(command.onnx_painter(filler_model), filler) < 0.01
-
-
-@pytest.mark.slow
-def test_package_fills_the_same_at_every_size(filler: ContextEncoderPlus) -> None:
-    package = command.program_painter(export_program(filler, FILLER_HEADER))
-    assert largest_filling_difference(package, filler) < 0.01
-
-
-@pytest.mark.slow
-def test_half_precision_fills_nearly_the_same(filler: ContextEncoderPlus) -> None:
-    model = export_onnx(filler, FILLER_HEADER, half=True)
-    assert 0 < largest_filling_difference(command.onnx_painter(model), filler) < 1
-
-
-def test_model_that_fills_holes_says_what_it_takes(filler_model: bytes) -> None:
-    proto = onnx.load_from_string(filler_model)
-    axes = {
-        value.name: [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
-        for value in (*proto.graph.input, *proto.graph.output)
-    }
-    assert axes == {
-        "photos": ["batch", 3, "height", "width"],
-        "masks": ["batch", 1, "height", "width"],
-        "filled": ["batch", 3, "height", "width"],
-    }
-    session = onnxruntime.InferenceSession(filler_model, providers=["CPUExecutionProvider"])
-    metadata = session.get_modelmeta().custom_metadata_map
-    assert json.loads(metadata["impasto"]) == asdict(FILLER_HEADER)
-
-
-def test_network_of_one_size_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    with torch.device("meta"):  # to draw its weights takes longer than to export them
-        network = ChannelwiseContextEncoder()
-    network.to_empty(device="cpu").eval().requires_grad_(False)
-    for weight in network.state_dict().values():
-        weight.fill_(0.01)
-    model = export_onnx(network, Header("inpainting", "ChannelwiseContextEncoder"))
-    axes = onnx.load_from_string(model).graph.input[0].type.tensor_type.shape.dim
-    assert [axis.dim_param or axis.dim_value for axis in axes] == ["batch", 3, 128, 128]
-    rows = command.differences(network, [command.onnx_painter(model)])
-    assert len(rows) == 3
-    assert max(row[0] for row in rows) < 0.01
-
-
-def test_command_exports_what_fills_holes(
-    filler: ContextEncoderPlus,
-    filler_model: bytes,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(command, "SIZES", SIZES[:3])
-    monkeypatch.setattr(command, "export_onnx", lambda *_, **__: filler_model)
-    path = tmp_path / "filler.safetensors"
-    save_checkpoint(path, filler, FILLER_HEADER)
-    assert export(monkeypatch, path, tmp_path / "filler.onnx") == 0
-    assert "| 1 x 1 x 500 | 0.0" in capsys.readouterr().out
