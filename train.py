@@ -1,8 +1,10 @@
 """Train a network: ``python train.py style=starry_night``; the README lists the options."""
 
 import logging
+import re
 import sys
 from pathlib import Path
+from shlex import quote
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -11,10 +13,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from impasto.checkpoint import Header
 from impasto.training import Run, fit, prepare
 
 USER_ERRORS = (OSError, TypeError, ValueError, OmegaConfBaseException, InstantiationException)
-DONE, FAILED, MISUSED = 0, 1, 2  # exit codes; of a signal, 128 more than its number
+DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130  # exit codes; of a signal 128 and its number
 
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
@@ -38,6 +41,9 @@ def _train(cfg: DictConfig) -> int:
     except USER_ERRORS as error:
         print(f"train.py: {error.__cause__ or error}", file=sys.stderr)
         return MISUSED
+    except KeyboardInterrupt:
+        print("train.py: stopped before the first step.", file=sys.stderr)
+        return INTERRUPTED
     _say(run, f"Training {run.cfg.name}. Watch it: tensorboard --logdir {run.cfg.run_folder}")
     try:
         outcome = fit(run)
@@ -48,10 +54,10 @@ def _train(cfg: DictConfig) -> int:
         print(f"train.py: {outcome.failure}", file=sys.stderr)
         return FAILED
     if outcome.signal:
-        _say(run, f"Stopped. Go on: python train.py resume={run.folder}")
+        _say(run, f"Stopped. Go on: python train.py {_for_hydra('resume', run.folder)}")
         return 128 + outcome.signal
-    network = run.folder / "network.safetensors"
-    _say(run, f"Try it: python infer.py ckpt={network} input=photo.jpg{_what_else(run.cfg)}")
+    network = quote(f"ckpt={run.folder / 'network.safetensors'}")
+    _say(run, f"Try it: python infer.py {network} input=photo.jpg{_what_else(run.header)}")
     return DONE
 
 
@@ -61,11 +67,20 @@ def _say(run: Run, text: str) -> None:
         print(text, flush=True)
 
 
-def _what_else(cfg: DictConfig) -> str:
+def _for_hydra(key: str, path: Path) -> str:
+    """An argument for a shell; Hydra wants quotes of its own around all but plain paths."""
+    if re.fullmatch(r"[\w./:-]+", str(path), re.ASCII):
+        return f"{key}={path}"
+    escaped = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return quote(f"{key}='{escaped}'")
+
+
+def _what_else(header: Header) -> str:
     """What infer.py has to be told of this network, but for a photo."""
-    if "style" not in cfg:
+    if header.task == "inpainting":
         return " mask=mask.png"
-    return f" style={Path(cfg.style.names[-1]).stem}" if "names" in cfg.style else ""
+    is_one_of_many = len(header.styles) > 1 or header.network == "MultiTransformerNet"
+    return f" {quote(f'style={header.styles[-1]}')}" if is_one_of_many else ""
 
 
 if __name__ == "__main__":

@@ -351,7 +351,7 @@ def settings(photos: Path, *arguments: object) -> argparse.Namespace:
 
 def test_families_are_chosen_by_name(tmp_path: Path) -> None:
     assert list(choose_families(settings(tmp_path))) == list(FAMILIES)
-    save_image(torch.ones(3, 20, 20), tmp_path / "mask.png")
+    save_image(torch.eye(20).repeat(3, 1, 1), tmp_path / "mask.png")  # all pixels of 16x16 on it
     assert list(choose_families(settings(tmp_path, f"--masks={tmp_path}"))) == [
         *FAMILIES,
         "irregular",

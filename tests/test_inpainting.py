@@ -250,6 +250,10 @@ def test_flat_photos_leave_the_mean_finite(
     assert math.isfinite(metrics["val/gain"])
 
 
+PAPERS = ["model=context_encoder", "data.image_size=128"]
+WHOLE = "task.adversary.discriminator.whole=true"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -258,6 +262,17 @@ def test_flat_photos_leave_the_mean_finite(
             "ContextEncoder takes photos of 128 px only: data.image_size=128",
         ),
         (["task.learning_rate=-1"], "learning_rate must be above 0, got -1"),
+        (["task.gradient_clip=0"], "gradient_clip must be above 0, or null for none, got 0"),
+        (["task.betas=[0.9]"], "betas must be two numbers"),
+        (["task.betas=[0.9,1.5]"], "betas must be two numbers"),
+        (["trainer.gradient_clip_val=1.0"], "give task.gradient_clip"),
+        (["adversary=context"], "adversary=context takes photos of 128 px only, got 64"),
+        (["model=johnson"], "TransformerNet is no network for Inpainting"),
+        (["+data.masks.weights={centre:a}"], "Weights of masks must be at least 0"),
+        ([*PAPERS, "data.batch_size=1"], "data.batch_size=2 at least"),
+        ([*PAPERS, "+data.masks.weights.block=1"], "got block, centre"),
+        ([*PAPERS, "adversary=context", WHOLE], "whole must be false for ContextEncoder"),
+        (["data.image_size=128", "adversary=context"], "whole must be true for ContextEncoderPlus"),
     ],
 )
 def test_settings_that_cannot_be_are_told_before_the_run(
@@ -266,6 +281,11 @@ def test_settings_that_cannot_be_are_told_before_the_run(
     small = ["task=inpainting", "data.image_size=64", "loss_network.weights=random"]
     with pytest.raises(Exception, match=message):
         prepare(configure([*small, *options]))
+
+
+def test_loss_takes_for_visible_what_masks_leave(configure: Configure) -> None:
+    cfg = configure(["task=inpainting", *PAPERS, "data.masks.overlap=7"])
+    assert cfg.loss.reconstruction.overlap == 7
 
 
 def test_adversary_keeps_to_its_times() -> None:

@@ -289,9 +289,11 @@ def test_folder_without_a_mask_to_use_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="No masks in"):
         IrregularMasks(tmp_path)
     saved(tmp_path / "empty.png", np.zeros((20, 20)))
-    with pytest.raises(ValueError, match="from 5% to 50% missing") as caught:
-        draw_mask(IrregularMasks(tmp_path), 32, 32, 0, 0)
+    with pytest.raises(ValueError, match=r"from 5% to 50% missing.*invert them") as caught:
+        IrregularMasks(tmp_path)
     assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="dilate must be at least 0 pixels, got -1"):
+        IrregularMasks(tmp_path, dilate=-1)
 
 
 def test_mix_draws_families_as_often_as_weighted(folder: Path) -> None:

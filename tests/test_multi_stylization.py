@@ -12,6 +12,7 @@ from impasto.checkpoint import load_checkpoint
 from impasto.losses import PerceptualLoss
 from impasto.networks import MultiTransformerNet
 from impasto.settings import CONFIG_FILE, load_settings
+from impasto.styles import CARDS
 from impasto.tasks import MultiStylization
 from impasto.training import prepare, train
 
@@ -135,6 +136,39 @@ def test_base_goes_on_as_a_whole_or_learns_new_styles_alone(
     assert isinstance(goes_on, MultiStylization)
     assert goes_on.rows.tolist() == [1, 0]
     assert all(weight.requires_grad for weight in goes_on.network.parameters())
+
+
+def test_run_goes_on_without_the_files_it_began_with(
+    configure: Configure, many: list[str], tmp_path: Path
+) -> None:
+    base = train(configure([*named(many, "udnie,great_wave"), "trainer.max_steps=1"]))
+    init, card = tmp_path / "base.safetensors", tmp_path / "mine.safetensors"
+    init.write_bytes((base / "network.safetensors").read_bytes())
+    card.write_bytes((CARDS / "the_scream.safetensors").read_bytes())
+    options = [*named(many, str(card)), f"init={init}", "trainer.val_check_interval=1"]
+    folder = train(configure([*options, "trainer.max_steps=1"]))
+    init.unlink()
+    card.write_bytes((CARDS / "starry_night.safetensors").read_bytes())
+    cfg = configure([f"resume={folder}"])
+    run = prepare(cfg)
+    assert run.header.styles == ["udnie", "great_wave", "the_scream"]
+
+
+def test_held_out_photos_take_styles_in_turn_whatever_the_size_of_batches(
+    configure: Configure, many: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dealt: list[int] = []
+    deal = MultiStylization.deal_knobs
+
+    def remember(self: MultiStylization, first: int, count: int) -> object:
+        dealt.append(first)
+        return deal(self, first, count)
+
+    monkeypatch.setattr(MultiStylization, "deal_knobs", remember)
+    options = ["+data.max_val_images=5", "+data.val_fraction=0.3", "data.batch_size=3"]
+    train(configure([*named(many, "udnie,great_wave"), *options, "trainer.max_steps=1"]))
+    assert dealt[:2] == [0, 3]
+    assert set(dealt) == {0, 3}
 
 
 def test_all_styles_can_be_trained_to_be_steady(configure: Configure, many: list[str]) -> None:

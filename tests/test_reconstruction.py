@@ -99,7 +99,8 @@ def test_losses_stay_float32_under_autocast() -> None:
         ({"distance": "l3"}, "must be one of l1, l2, log_l2, got 'l3'"),
         ({"ring_weight": -1.0}, "ring_weight must be a number of at least 0, got -1.0"),
         ({"hole_weight": float("nan")}, "hole_weight must be a number"),
-        ({"ring_width": -1}, "ring_width must be at least 0 pixels, got -1"),
+        ({"ring_width": -1}, "a whole number of pixels, at least 0, got -1"),
+        ({"ring_width": 1.5}, "a whole number of pixels, at least 0, got 1.5"),
     ],
 )
 def test_values_out_of_range_are_refused(arguments: dict[str, object], message: str) -> None:

@@ -8,14 +8,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
 
 from impasto.resumption import steps_done
-from impasto.settings import CONFIG_FILE, load_settings
+from impasto.settings import CONFIG_FILE, RESUME_FILE, load_settings
 from impasto.training import fit, prepare, train
 
 NUM_STEPS = 24
@@ -177,3 +178,49 @@ def test_resumed_run_refuses_other_settings(tmp_path: Path, change: str) -> None
     (tmp_path / CONFIG_FILE).touch()
     with pytest.raises(ValueError, match="keeps its settings, got"):
         load_settings(tmp_path, [f"resume={tmp_path}", change])
+
+
+def test_finished_run_keeps_its_results(configure: Configure, tiny: list[str]) -> None:
+    folder = train(configure(tiny))
+    metrics = (folder / "metrics.json").read_bytes()
+    train(configure([f"resume={folder}"]))
+    assert (folder / "metrics.json").read_bytes() == metrics
+    change_steps(folder, 4)
+    with pytest.raises(ValueError, match="8 steps behind it"):
+        prepare(configure([f"resume={folder}"]))
+
+
+def test_run_that_was_made_longer_goes_on_at_its_new_rate(
+    configure: Configure, tiny: list[str]
+) -> None:
+    folder = train(configure([*tiny, "task.warmup_steps=0"]))
+    change_steps(folder, 16)
+    run = prepare(configure([f"resume={folder}"]))
+    rates: list[float] = []
+    step = run.task.training_step
+
+    def remember(*batch: Any) -> Any:
+        rates.append(run.trainer.optimizers[0].param_groups[0]["lr"])
+        return step(*batch)
+
+    run.task.training_step = remember  # type: ignore[method-assign]
+    fit(run)
+    assert rates[0] == pytest.approx(run.task.learning_rate / 2)  # half way down a cosine
+
+
+def test_damaged_run_is_told_in_a_line(configure: Configure, tiny: list[str]) -> None:
+    folder = train(configure(tiny))
+    whole = (folder / RESUME_FILE).read_bytes()
+    (folder / RESUME_FILE).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"resume\.ckpt is damaged"):
+        prepare(configure([f"resume={folder}"]))
+    for half in ("a: [", "seed: 1"):
+        (folder / CONFIG_FILE).write_text(half)
+        with pytest.raises(ValueError, match=r"config\.yaml is damaged"):
+            prepare(configure([f"resume={folder}"]))
+
+
+def change_steps(folder: Path, steps: int) -> None:
+    settings = OmegaConf.load(folder / CONFIG_FILE)
+    settings.trainer.max_steps = steps
+    OmegaConf.save(settings, folder / CONFIG_FILE)

@@ -1,19 +1,20 @@
 """What a config asks for, built: the task to train, and what is to be said of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
+from impasto.cards import StyleCard
 from impasto.checkpoint import NETWORKS, Header, load_checkpoint
 from impasto.losses import FillingLoss, PerceptualLoss, StyleTargets
-from impasto.networks import MultiTransformerNet
-from impasto.settings import RESUME_FILE, STYLE_FILE
+from impasto.networks import ContextDiscriminator, ContextEncoder, MultiTransformerNet
+from impasto.settings import INIT_FILE, RESUME_FILE, STYLE_FILE, STYLES_FOLDER
 from impasto.styles import Style, find_cards, find_style, previews, stack_targets
 from impasto.tasks import Inpainting, Stylization
 
@@ -28,11 +29,13 @@ class Recipe:
         task: Network, loss and optimiser.
         header: What the file to use says of itself before training.
         style: What is known of the painting; ``None`` for tasks without one.
+        cards: Those of a run of many styles, in their order.
     """
 
     task: Stylization | Inpainting
     header: Header
     style: Style | None = None
+    cards: Sequence[StyleCard] = ()
 
 
 def build(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Recipe:
@@ -51,7 +54,23 @@ def build(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Recipe:
     name = str(cfg.task._target_).rpartition(".")[2]
     if name not in _BUILDERS:
         raise ValueError(f"task._target_ must be one of {', '.join(_BUILDERS)}, got {name}.")
+    _check_model(name, str(cfg.model._target_).rpartition(".")[2])
+    has_many = "style" in cfg and "names" in cfg.style
+    if has_many != (name == "MultiStylization"):
+        raise ValueError(
+            'model=johnson_multi takes "style.names=[great_wave,udnie]" and no style=, all other '
+            "models take one style, style=great_wave."
+        )
     return _BUILDERS[name](cfg, resumed, dtype)
+
+
+def _check_model(task: str, network: str) -> None:
+    """Say which models there are for a task, before one is built that does not fit."""
+    if network in NETWORKS and network not in _NETWORKS_OF[task]:
+        raise ValueError(
+            f"{network} is no network for {task}, which takes {' or '.join(_NETWORKS_OF[task])}: "
+            f"choose another model=."
+        )
 
 
 def _stylization(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Recipe:
@@ -72,13 +91,13 @@ def _stylization(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> R
 def _multi_stylization(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Recipe:
     """With ``init``, either all of its styles go on, or it stays as it is and learns new ones."""
     loss_network = _loss_network(cfg)
-    cards, sizes = find_cards(list(cfg.style.names)), list(cfg.style.sizes)
+    cards, sizes = _cards(cfg, resumed), list(cfg.style.sizes)
     targets = stack_targets(
         loss_network, cards, sizes, _weights(cfg.loss.style_layers), cfg.loss.num_levels
     )
     loss = _perceptual_loss(cfg, loss_network.compute_in(dtype), targets)
     names = [card.name for card in cards]
-    network, styles = _multi_network(cfg, names)
+    network, styles = _multi_network(cfg, names, _init(cfg, resumed))
     task = instantiate(
         cfg.task,
         network=network,
@@ -89,26 +108,40 @@ def _multi_stylization(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype
     )
     header = _header(cfg, "stylization", styles)
     header.arguments.update(num_styles=len(styles), strokes=list(network.strokes))
-    return Recipe(task, header, Style(targets, previews(cards), None))
+    return Recipe(task, header, Style(targets, previews(cards), None), cards)
 
 
-def _multi_network(cfg: DictConfig, names: list[str]) -> tuple[MultiTransformerNet, list[str]]:
+def _cards(cfg: DictConfig, resumed: Path | None) -> list[StyleCard]:
+    """Those that are named; a run that goes on takes those in its folder, in their order."""
+    names, sizes = cfg.style.names, cfg.style.sizes
+    if not isinstance(names, ListConfig) or not isinstance(sizes, ListConfig) or not sizes:
+        raise ValueError(
+            f'style.names and style.sizes must be lists, as in "style.names=[great_wave,udnie]" '
+            f'and "style.sizes=[256]", got {names} and {sizes}.'
+        )
+    kept = sorted((resumed / STYLES_FOLDER).glob("*.safetensors")) if resumed else []
+    return find_cards([str(path) for path in kept] or list(names))
+
+
+def _multi_network(
+    cfg: DictConfig, names: list[str], init: Path | None
+) -> tuple[MultiTransformerNet, list[str]]:
     """The network to train, and the names of all the styles it has."""
     sizes = list(cfg.style.sizes)
     knobs = {"num_styles": len(names), "strokes": [min(sizes), max(sizes)]}
     network = instantiate(cfg.model, **knobs, _convert_="all")
-    if cfg.init is None:
+    if init is None:
         return network, names
-    trained, header = load_checkpoint(Path(cfg.init))
+    trained, header = load_checkpoint(init)
     new = [name for name in names if name not in header.styles]
     if len(names) != len(new or header.styles):
         raise ValueError(
-            f"init={cfg.init} has the styles {', '.join(header.styles)}: style.names must be all "
+            f"init={init} has the styles {', '.join(header.styles)}: style.names must be all "
             f"of them, to go on, or new ones alone, to add these; got {', '.join(names)}."
         )
     wanted = {**_header(cfg, "", []).arguments, **knobs, "num_styles": len(header.styles)}
     if not isinstance(trained, MultiTransformerNet) or header.arguments != wanted:
-        raise _misfit(cfg.init, trained)
+        raise _misfit(init, trained)
     trained.requires_grad_(True).train()
     network = trained.with_new_styles(len(new)) if new else trained
     return network, header.styles + new
@@ -125,14 +158,58 @@ def _inpainting(cfg: DictConfig, resumed: Path | None, dtype: torch.dtype) -> Re
         random_views=cfg.loss.random_views,
     )
     task = _task(cfg, resumed, loss)
-    size, given = task.network.size, cfg.data.crop_size or cfg.data.image_size
-    if size not in (None, given):
-        raise ValueError(
-            f"{type(task.network).__name__} takes photos of {size} px only: data.image_size={size} "
-            f"and no data.crop_size, got {given}."
-        )
+    _check_filler(cfg, task.network)
+    if task.adversary is not None:
+        _check_discriminator(cfg, task.network, task.adversary.discriminator)
     return Recipe(task, _header(cfg, "inpainting", []))
 
+
+def _check_filler(cfg: DictConfig, network: nn.Module) -> None:
+    """A network may be for one size, for holes in the middle, and want several photos a step."""
+    name, given = type(network).__name__, cfg.data.crop_size or cfg.data.image_size
+    if network.size not in (None, given):
+        raise ValueError(
+            f"{name} takes photos of {network.size} px only: data.image_size={network.size} and no "
+            f"data.crop_size, got {given}."
+        )
+    drawn = {family for family, weight in (cfg.data.masks.get("weights") or {}).items() if weight}
+    if network.centre_only and drawn != {"centre"}:
+        raise ValueError(
+            f"{name} fills holes in the middle only: data.masks.weights must be {{centre: 1}}, got "
+            f"{', '.join(sorted(drawn)) or 'all families'}."
+        )
+    if isinstance(network, ContextEncoder) and cfg.data.batch_size < 2:
+        raise ValueError(f"{name} has batch norm over single numbers: data.batch_size=2 at least.")
+    if cfg.trainer.gradient_clip_val is not None:
+        raise ValueError(
+            f"trainer.gradient_clip_val must be null where holes are filled, got "
+            f"{cfg.trainer.gradient_clip_val}: give task.gradient_clip."
+        )
+
+
+def _check_discriminator(cfg: DictConfig, network: nn.Module, discriminator: nn.Module) -> None:
+    """The paper's is for one size, and looks where its network paints."""
+    if not isinstance(discriminator, ContextDiscriminator):
+        return
+    given = cfg.data.crop_size or cfg.data.image_size
+    if given != discriminator.size:
+        raise ValueError(
+            f"adversary=context takes photos of {discriminator.size} px only, got {given}: take "
+            f"adversary=patch."
+        )
+    if discriminator.whole == network.centre_only:
+        wanted = str(not network.centre_only).lower()
+        raise ValueError(
+            f"task.adversary.discriminator.whole must be {wanted} for {type(network).__name__}: it "
+            f"is to look where holes are."
+        )
+
+
+_NETWORKS_OF = {
+    "Stylization": ("TransformerNet",),
+    "MultiStylization": ("MultiTransformerNet",),
+    "Inpainting": ("ContextEncoder", "ChannelwiseContextEncoder", "ContextEncoderPlus"),
+}
 
 _BUILDERS: dict[str, Callable[[DictConfig, Path | None, torch.dtype], Recipe]] = {
     "Stylization": _stylization,
@@ -150,9 +227,18 @@ def _loss_network(cfg: DictConfig) -> Any:
 def _task(cfg: DictConfig, resumed: Path | None, loss: nn.Module) -> Any:
     network: nn.Module = instantiate(cfg.model)
     goes_on = resumed is not None and (resumed / RESUME_FILE).exists()
-    if cfg.init is not None and not goes_on:
-        _start_from(network, Path(cfg.init))
+    init = _init(cfg, resumed)
+    if init is not None and not goes_on:
+        _start_from(network, init)
     return instantiate(cfg.task, network=network, loss=loss, _convert_="all")
+
+
+def _init(cfg: DictConfig, resumed: Path | None) -> Path | None:
+    """The network to begin with; of a run that goes on the copy it made: the file may be gone."""
+    if cfg.init is None:
+        return None
+    copy = resumed / INIT_FILE if resumed else None
+    return copy if copy and copy.exists() else Path(cfg.init)
 
 
 def _start_from(network: nn.Module, path: Path) -> None:
@@ -163,7 +249,7 @@ def _start_from(network: nn.Module, path: Path) -> None:
         raise _misfit(path, trained) from None
 
 
-def _misfit(path: Path | str, trained: nn.Module) -> ValueError:
+def _misfit(path: Path, trained: nn.Module) -> ValueError:
     return ValueError(
         f"init={path} holds another network than model= asks for: a {type(trained).__name__}, "
         f"which is of another kind or of other sizes."

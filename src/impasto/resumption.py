@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import pytorch_lightning as pl
@@ -72,8 +73,17 @@ class Resumption(Checkpoint):
 
 
 def steps_done(path: Path) -> int:
-    """Optimisation steps behind a ``.ckpt``; 0 if a run ended before it wrote one."""
+    """Optimisation steps behind a ``.ckpt``; 0 if a run ended before it wrote one.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
     if not path.exists():
         return 0
-    # To the CPU: what a GPU began may go on without one.
-    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)["global_step"]
+    try:  # to the CPU: what a GPU began may go on without one
+        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)["global_step"]
+    except (OSError, RuntimeError, UnpicklingError, EOFError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({type(error).__name__}): without it the run begins anew, with it "
+            f"it cannot go on."
+        ) from None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from impasto.download import is_url
 from impasto.precision import half_dtype
@@ -11,6 +12,8 @@ from impasto.precision import half_dtype
 CONFIG_FILE = "config.yaml"
 RESUME_FILE = "resume.ckpt"
 STYLE_FILE = "style.safetensors"
+STYLES_FOLDER = "styles"  # cards of a run of many styles
+INIT_FILE = "init.safetensors"  # a copy of the network that a run began with
 
 # float16 would need loss scaling, which hides losses from the watchdog; bfloat16 needs none.
 PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
@@ -23,6 +26,8 @@ PATHS = (
     "loss_network.weights",
 )
 NOT_PATHS = ("hub", "package", "random")
+WHOLE_NUMBERS = {"seed": 0, "trainer.max_steps": 1, "data.batch_size": 1, "loss.num_levels": 1}
+"""Settings that are, and the least they may be."""
 # What a run that goes on may change: how long, how often, where things are. Not what it computes.
 CHANGEABLE = (*PATHS, "trainer.max_steps", "trainer.val_check_interval", "data.num_workers")
 
@@ -36,7 +41,7 @@ def load_settings(folder: Path, overrides: list[str]) -> DictConfig:
 
     Raises:
         FileNotFoundError: If the folder holds nothing to go on with.
-        ValueError: If a change is none of ``CHANGEABLE``.
+        ValueError: If a change is none of ``CHANGEABLE``, or the settings cannot be read.
     """
     if not (folder / CONFIG_FILE).is_file():
         raise FileNotFoundError(
@@ -50,7 +55,13 @@ def load_settings(folder: Path, overrides: list[str]) -> DictConfig:
                 f"A run that goes on keeps its settings, got {change}: start a new run, or change "
                 f"only {', '.join(CHANGEABLE)}."
             )
-    cfg = OmegaConf.merge(OmegaConf.load(folder / CONFIG_FILE), OmegaConf.from_dotlist(changes))
+    try:
+        settings = OmegaConf.load(folder / CONFIG_FILE)
+    except YAMLError as error:
+        raise ValueError(f"{folder / CONFIG_FILE} is damaged: {error}") from None
+    if not isinstance(settings, DictConfig) or not {"trainer", "task", "data"} <= set(settings):
+        raise ValueError(f"{folder / CONFIG_FILE} is damaged: settings are missing in it.")
+    cfg = OmegaConf.merge(settings, OmegaConf.from_dotlist(changes))
     assert isinstance(cfg, DictConfig)
     return cfg
 
@@ -86,10 +97,28 @@ def settle(cfg: DictConfig) -> None:
     repository = OmegaConf.select(cfg, "data.repository")
     if repository is not None and Path(repository).is_dir():  # else a name on the hub
         cfg.data.repository = str(Path(repository).absolute())
-    if cfg.trainer.max_steps < 1:
-        raise ValueError(f"trainer.max_steps must be at least 1, got {cfg.trainer.max_steps}.")
+    _check_numbers(cfg)
     if "style" in cfg:
         _check_crops(cfg)
+
+
+def _check_numbers(cfg: DictConfig) -> None:
+    for key, least in WHOLE_NUMBERS.items():
+        value = OmegaConf.select(cfg, key, default=least)
+        if type(value) is not int or value < least:
+            raise ValueError(f"{key} must be a whole number of at least {least}, got {value}.")
+    every = cfg.trainer.val_check_interval
+    is_share = isinstance(every, float) and 0 < every <= 1
+    if not (is_share or every is None or (isinstance(every, int) and every >= 1)):
+        raise ValueError(
+            f"trainer.val_check_interval must be steps, at least 1, or a share of the run above 0 "
+            f"and up to 1.0, got {every}."
+        )
+    if OmegaConf.select(cfg, "trainer.accumulate_grad_batches", default=1) != 1:
+        raise ValueError(
+            "trainer.accumulate_grad_batches is not for these runs, which count batches: give a "
+            "larger data.batch_size."
+        )
 
 
 def _check_crops(cfg: DictConfig) -> None:

@@ -17,15 +17,18 @@ from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from impasto.callbacks import Export, Previews, ProgressBar, StopOnSignal, Throughput
+from impasto.checkpoint import Header
 from impasto.files import write_atomically
 from impasto.memory import keep_freed_memory
-from impasto.recipes import build
+from impasto.recipes import Recipe, build
 from impasto.resumption import AtomicCheckpointIO, Resumption, steps_done
 from impasto.settings import (
     CONFIG_FILE,
+    INIT_FILE,
     PRECISIONS,
     RESUME_FILE,
     STYLE_FILE,
+    STYLES_FOLDER,
     choose_precision,
     load_settings,
     settle,
@@ -52,6 +55,7 @@ class Run:
         task: Network, loss and optimiser.
         data: Photos.
         trainer: With its callbacks.
+        header: What the file to use says of itself before training.
         watchdog: Knows whether the run failed.
         stop: Knows whether a signal stopped it.
     """
@@ -61,6 +65,7 @@ class Run:
     task: Stylization | Inpainting
     data: pl.LightningDataModule
     trainer: pl.Trainer
+    header: Header
     watchdog: Watchdog
     stop: StopOnSignal
 
@@ -103,6 +108,12 @@ def prepare(cfg: DictConfig) -> Run:
         overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
         cfg = load_settings(resumed, overrides)
     settle(cfg)
+    done = steps_done(resumed / RESUME_FILE) if resumed else 0
+    if cfg.trainer.max_steps < done:
+        raise ValueError(
+            f"The run in {resumed} has {done} steps behind it: trainer.max_steps must be at least "
+            f"that, got {cfg.trainer.max_steps}."
+        )
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     precision = choose_precision(cfg.trainer)
     recipe = build(cfg, resumed, PRECISIONS[precision])
@@ -118,7 +129,7 @@ def prepare(cfg: DictConfig) -> Run:
             name="",
             version="",
             default_hp_metric=False,
-            purge_step=steps_done(folder / RESUME_FILE) if resumed else None,
+            purge_step=done if resumed else None,
         ),
         callbacks=[
             watchdog,
@@ -140,10 +151,21 @@ def prepare(cfg: DictConfig) -> Run:
     )
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=resumed is not None)
-        OmegaConf.save({**cfg, "resume": None}, folder / CONFIG_FILE)
-        if recipe.style and recipe.style.card:
-            recipe.style.card.save(folder / STYLE_FILE)
-    return Run(cfg, folder, recipe.task, data, trainer, watchdog, stop)
+        _keep(cfg, recipe, folder)
+    return Run(cfg, folder, recipe.task, data, trainer, recipe.header, watchdog, stop)
+
+
+def _keep(cfg: DictConfig, recipe: Recipe, folder: Path) -> None:
+    """Write what a run is to go on with, whatever becomes of the files that it was begun with."""
+    if cfg.init is not None and not (folder / INIT_FILE).exists() and Path(cfg.init).exists():
+        write_atomically(folder / INIT_FILE, Path(cfg.init).read_bytes())
+    if recipe.style and recipe.style.card:
+        recipe.style.card.save(folder / STYLE_FILE)
+    for index, card in enumerate(recipe.cards):
+        (folder / STYLES_FOLDER).mkdir(exist_ok=True)
+        card.save(folder / STYLES_FOLDER / f"{index:03}.safetensors")
+    settings = OmegaConf.to_yaml(OmegaConf.create({**cfg, "resume": None}))
+    write_atomically(folder / CONFIG_FILE, settings.encode())  # last: with it there is a run
 
 
 def fit(run: Run) -> Outcome:
@@ -185,6 +207,8 @@ def _write_summary(run: Run, logger: TensorBoardLogger, settings: dict[str, Any]
         for name, value in run.trainer.callback_metrics.items()
         if name.startswith("val/")
     }
+    if not losses:  # nothing was left to do: what the run ended with stays
+        return
     final = {name.replace("val/", "final/"): value for name, value in losses.items()}
     logger.log_hyperparams(settings, final)
     logger.finalize("success")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from impasto.data.masks import AREAS, MAX_TRIES, BoolArray, check_size, is_within
+from impasto.data.masks import AREAS, MAX_TRIES, MIN_SIDE, BoolArray, check_size, is_within
 from impasto.images import list_images
 from impasto.masks import load_mask
 
@@ -32,10 +32,13 @@ class IrregularMasks:
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If it holds no pictures.
+        ValueError: If it holds no pictures or hardly one that can be used, or ``dilate`` is
+            negative.
     """
 
     def __init__(self, folder: str | Path, invert: bool = False, dilate: int = 0) -> None:
+        if dilate < 0:
+            raise ValueError(f"dilate must be at least 0 pixels, got {dilate}.")
         self.folder = folder
         self.invert = invert
         self.dilate = dilate
@@ -43,6 +46,7 @@ class IrregularMasks:
         self._unreadable: set[Path] = set()
         if not self.paths:
             raise ValueError(f"No masks in {folder}: a folder with picture files is needed.")
+        self(MIN_SIDE, MIN_SIDE, np.random.default_rng(0))  # hopeless masks fail here
 
     def __call__(self, height: int, width: int, rng: np.random.Generator) -> BoolArray:
         """Draw a mask.
@@ -61,7 +65,8 @@ class IrregularMasks:
                     return missing
         raise ValueError(
             f"None of {MAX_TRIES} masks drawn from {self.folder} can be read and has from "
-            f"{AREAS[0]:.0%} to {AREAS[1]:.0%} missing: white must be what is missing."
+            f"{AREAS[0]:.0%} to {AREAS[1]:.0%} missing: white must be what is missing; invert them "
+            f"if it is what is known."
         )
 
     def _read(self, path: Path) -> BoolArray | None:

@@ -60,9 +60,10 @@ class MaskMix:
                 f"Unknown families of masks, got {', '.join(sorted(unknown))}, "
                 f"allowed are {', '.join([*FAMILIES, IRREGULAR])}."
             )
-        if not all(0 <= weight < math.inf for weight in weights.values()) or not any(
-            weights.values()
-        ):
+        if not all(
+            isinstance(weight, int | float) and 0 <= weight < math.inf
+            for weight in weights.values()
+        ) or not any(weights.values()):
             raise ValueError(
                 f"Weights of masks must be at least 0 and not all 0, got {dict(weights)}."
             )

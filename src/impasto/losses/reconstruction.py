@@ -199,8 +199,8 @@ def centre_distance(
 
 
 def _check_width(name: str, width: int) -> None:
-    if width < 0:
-        raise ValueError(f"{name} must be at least 0 pixels, got {width}.")
+    if not isinstance(width, int) or width < 0:
+        raise ValueError(f"{name} must be a whole number of pixels, at least 0, got {width}.")
 
 
 def _widened(mask: Tensor, width: int) -> Tensor:

@@ -24,6 +24,7 @@ class ContextDiscriminator(nn.Module):
         Pathak et al. 2016, section 3.2, https://arxiv.org/abs/1604.07379
     """
 
+    size = SIZE
     sees_holes_only = False  # what a network paints of the known part is judged too
 
     def __init__(self, whole: bool = False) -> None:

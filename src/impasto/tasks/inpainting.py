@@ -16,7 +16,7 @@ from impasto.compilation import compiled
 from impasto.losses import FillingLoss
 from impasto.metrics import MAX_PSNR, psnr, ssim
 from impasto.networks import channels_last, prefill
-from impasto.schedule import rate_at
+from impasto.schedule import rate_at, refresh
 from impasto.tasks.adversary import Adversary
 
 log = logging.getLogger(__name__)
@@ -40,12 +40,11 @@ class Inpainting(pl.LightningModule):
         warmup_steps: Steps over which the rate rises.
         schedule: ``cosine`` or ``constant``, see ``rate_at``; the latter is the paper's.
         ema_decay: Share of the average that stays at a step; 0 for no average.
-        gradient_clip: Largest norm of the gradients of either network; ``None`` for any.
+        gradient_clip: Largest norm of the gradients of either network, above 0; ``None`` for any.
         compile: Whether to compile the network: faster on a GPU after a minute of waiting.
 
     Raises:
-        ValueError: If the schedule is unknown, or ``learning_rate`` or ``ema_decay`` is out of
-            range.
+        ValueError: If the schedule is unknown, or a number is out of range.
     """
 
     strict_loading = False  # the loss network is not saved
@@ -70,6 +69,12 @@ class Inpainting(pl.LightningModule):
             raise ValueError(f"learning_rate must be above 0, got {learning_rate}.")
         if not 0 <= ema_decay < 1:
             raise ValueError(f"ema_decay must be from 0 to below 1, got {ema_decay}.")
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be two numbers from 0 to below 1, got {betas}.")
+        if gradient_clip is not None and not gradient_clip > 0:
+            raise ValueError(
+                f"gradient_clip must be above 0, or null for none, got {gradient_clip}."
+            )
         self.network = channels_last(network)
         self.loss = loss
         self.adversary = adversary
@@ -146,7 +151,9 @@ class Inpainting(pl.LightningModule):
         return tuple(optimizers)
 
     def on_train_start(self) -> None:
-        """Warn of an adversary that would come too late."""
+        """Go on at the rates that the settings ask for now; warn of a late adversary."""
+        for scheduler in self.trainer.lr_scheduler_configs:
+            refresh(scheduler.scheduler)
         if self.adversary is None:
             return
         full = self.adversary.start + self.adversary.warmup_steps

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from impasto.compilation import compiled
 from impasto.losses import PerceptualLoss, TemporalLoss
 from impasto.networks import channels_last
-from impasto.schedule import rate_at
+from impasto.schedule import rate_at, refresh
 
 
 class Stylization(pl.LightningModule):
@@ -32,7 +32,8 @@ class Stylization(pl.LightningModule):
         temporal: What to ask of paintings of photos that move; ``None`` for nothing.
 
     Raises:
-        ValueError: If the schedule is unknown, or the rate is not above 0.
+        ValueError: If the schedule is unknown, the rate is not above 0, or ``warmup_steps`` is
+            negative.
     """
 
     # The loss network is not saved: it is frozen, and many times larger than what is trained.
@@ -60,6 +61,7 @@ class Stylization(pl.LightningModule):
         self.warmup_steps = warmup_steps
         self.input_noise = input_noise
         self.schedule = schedule
+        self._num_held_out = 0  # photos validated on so far, in one validation
         self.paint_and_compare = compiled(self._step) if compile else self._step
 
     @property
@@ -90,14 +92,24 @@ class Stylization(pl.LightningModule):
         self.log_dict({f"train/{name}": part.detach() for name, part in parts.items()})
         return parts["total"]
 
+    def on_train_start(self) -> None:
+        """Go on at the rate that the settings ask for now."""
+        for scheduler in self.trainer.lr_scheduler_configs:
+            refresh(scheduler.scheduler)
+
+    def on_validation_start(self) -> None:
+        """Count held-out photos from the first one."""
+        self._num_held_out = 0
+
     def validation_step(self, photos: Tensor, batch_idx: int) -> dict[str, Tensor]:
         """Log the same loss on held-out photos as ``val/...``; returns photos and paintings."""
         # Photos move the same way every time: the best network is to be the best, not the luckiest.
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(batch_idx)
-            knobs = self.deal_knobs(batch_idx * len(photos), len(photos))
+            knobs = self.deal_knobs(self._num_held_out, len(photos))
             painted, parts = self._step(photos, photos, knobs)
+        self._num_held_out += len(photos)
         held_out = {f"val/{name}": part for name, part in parts.items()}
         self.log_dict(held_out, batch_size=len(photos), sync_dist=True)  # of all processes
         return {"photos": photos, "painted": painted}
