@@ -280,6 +280,7 @@ def claim(job: Job, recipe: dict[str, Any], plan: Plan) -> None:
         return
     except ValueError:
         former = {}
+    former = former if isinstance(former, dict) else {}
     differing = [key for key, value in recipe.items() if former.get(key) != value]
     if differing:
         key = differing[0]

@@ -64,7 +64,8 @@ class Painting:
             return False
         kind = "saved state"
         header, tensors = read_container(self.state, kind, MAX_STATE_BYTES, STATE_VERSION)
-        former = header.get("recipe", {})
+        former = header.get("recipe")
+        former = former if isinstance(former, dict) else {}
         changed = [key for key, value in self.recipe.items() if former.get(key) != value]
         if changed:
             raise ValueError(

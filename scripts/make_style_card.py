@@ -27,6 +27,7 @@ from impasto.loss_networks import Lite
 from impasto.losses import StyleTargets, gram_matrix, style_distance
 from impasto.losses.perceptual import halve
 from impasto.memory import keep_freed_memory
+from impasto.pictures import SAVED_SUFFIXES
 from impasto.styles import make_card, open_painting
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
@@ -89,13 +90,18 @@ def main() -> None:
     parser.add_argument("--preview", type=Path, help="where to write the preview beside the card")
     options = parser.parse_args()
     try:
+        if options.preview and options.preview.suffix.lower() not in SAVED_SUFFIXES:
+            raise ValueError(
+                f"--preview must end in one of {', '.join(sorted(SAVED_SUFFIXES))}, "
+                f"got {options.preview}."
+            )
         card = make(options)
+        print(f"Wrote {options.card}, {options.card.stat().st_size / 1000:.0f} kB.")
+        if options.preview:
+            save_image(card.preview_image(), options.preview)
     except (OSError, ValueError) as error:
         print(f"make_style_card.py: {error}", file=sys.stderr)
         sys.exit(2)
-    print(f"Wrote {options.card}, {options.card.stat().st_size / 1000:.0f} kB.")
-    if options.preview:
-        save_image(card.preview_image(), options.preview)
 
 
 def make(options: argparse.Namespace) -> StyleCard:

@@ -201,7 +201,7 @@ def prepare(options: Options) -> Painting:
         FileNotFoundError: If a path leads nowhere.
         ValueError: If a file or a value is wrong.
     """
-    device = choose_device(options.device)
+    output, device = place(options), choose_device(options.device)
     photo, alpha = (
         None if plane is None else resize(plane, options.size)
         for plane in split_alpha(open_picture(Path(options.content).expanduser()))
@@ -225,13 +225,21 @@ def prepare(options: Options) -> Painting:
     optimization = Optimization(
         loss, photo.to(device), options.steps, options.init, options.optimizer, options.seed
     )
-    return Painting(optimization, alpha, place(options), recipe)
+    return Painting(optimization, alpha, output, recipe)
 
 
 def place(options: Options) -> Path:
-    """Where the painting goes."""
+    """Where the painting goes.
+
+    Raises:
+        ValueError: If that is the photo itself, or a picture of the style.
+    """
     if options.output:
-        return Path(options.output).expanduser()
+        output = Path(options.output).expanduser()
+        given = [options.content, *(name for name, _ in parse_styles(options.style))]
+        if output.resolve() in [Path(name).expanduser().resolve() for name in given]:
+            raise ValueError(f"output={output} is an input itself: give the painting another name.")
+        return output
     content = Path(options.content).expanduser()
     names = "_".join(Path(name).stem for name, _ in parse_styles(options.style))
     return content.with_name(f"{content.stem}_{names}_optimized.png")
@@ -268,7 +276,8 @@ def main(argv: list[str]) -> int:
     try:
         return paint(options, painting)
     except OSError as error:
-        return complain(f"Cannot write {painting.output}: {error.strerror or error}.", FAILED)
+        at_fault = error.filename or painting.output
+        return complain(f"Cannot write {at_fault}: {error.strerror or error}.", FAILED)
     except (RuntimeError, MemoryError) as error:
         return complain(explain_failure(options.content, error), FAILED)
     except KeyboardInterrupt:

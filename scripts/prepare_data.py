@@ -99,11 +99,11 @@ def configure(overrides: list[str]) -> DictConfig:
         f"+{override}" if override.startswith("data=") else override for override in overrides
     ]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        cfg = compose(overrides=["+seed=0", *marked]).data
+        cfg = compose(overrides=["+seed=0", *marked])
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
-        raise ValueError(f"data.{missing[0]} must be given, as in data.{missing[0]}=...")
-    return cfg
+        raise ValueError(f"{missing[0]} must be given, as in {missing[0]}=...")
+    return cfg.data
 
 
 def plan(cfg: DictConfig, shrinking: Shrinking, shard_size: int) -> list[Plan]:
@@ -134,7 +134,8 @@ def plan(cfg: DictConfig, shrinking: Shrinking, shard_size: int) -> list[Plan]:
         ]
     if "path" not in cfg or "Prepared" in cfg.source._target_:
         raise ValueError("Nothing to prepare: choose data=folder, coco, places or hub.")
-    paths = list_images(Path(cfg.path).expanduser())
+    # Absolute: shards are told by the paths of their photos, however these are spelled.
+    paths = list_images(Path(cfg.path).expanduser().absolute())
     if not paths:
         raise ValueError(f"No photos in {cfg.path}: a folder with picture files is needed.")
     return plan_paths(paths, shrinking, shard_size)

@@ -100,6 +100,16 @@ def test_card_of_other_weights_is_refused(card: StyleCard) -> None:
         card.targets_for(Lite(weights="random"), 32, LAYERS, 2)
 
 
+def test_card_must_have_all_layers_at_all_levels(lite: Lite, card: StyleCard) -> None:
+    first, second = card.targets[32]
+    gap = {name: gram for name, gram in second.items() if name != "relu2_1"}
+    with pytest.raises(ValueError, match="has 2 pyramid levels"):
+        replace(card, targets={32: [first, gap]}).targets_for(lite, 32, LAYERS, 2)
+    nothing = {**second, "relu2_1": torch.zeros_like(second["relu2_1"])}
+    with pytest.raises(ValueError, match="statistics that are all zero"):
+        replace(card, targets={32: [first, nothing]}).targets_for(lite, 32, LAYERS, 2)
+
+
 @pytest.mark.parametrize(
     ("size", "layers", "num_levels", "message"),
     [

@@ -239,6 +239,20 @@ def test_several_styles_need_their_weights(text: str) -> None:
         optimize.parse_styles(text)
 
 
+@pytest.mark.parametrize("which", ["photo", "painting"])
+def test_photo_and_painting_are_not_written_over(
+    painting: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], which: str
+) -> None:
+    photo = tmp_path / "photo.png"
+    before = painting.read_bytes()
+    photo.write_bytes(before)
+    output = {"photo": photo, "painting": painting}[which]
+    given = [f"content={photo}", f"style={painting}", "size=32", "style_size=32", "steps=1"]
+    assert optimize.main([*given, f"output={output}"]) == 2
+    assert "is an input itself" in capsys.readouterr().err
+    assert output.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

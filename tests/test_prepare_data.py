@@ -181,6 +181,23 @@ def test_a_second_run_does_nothing(folder: Path, tmp_path: Path, monkeypatch, ca
     assert prepare(monkeypatch, *arguments) == 0
     assert "0 shards made, 3 kept, 2 files skipped" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in arguments[0].iterdir()} == before
+    monkeypatch.chdir(folder.parent)
+    prepare(monkeypatch, tmp_path / "shards", "data=folder", f"data.path={folder.name}")
+    assert "0 shards made, 3 kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damaged", ["[", "[]", '{"shards": [1]}', '{"shards": {"a": {}}}'])
+def test_damaged_list_of_shards_is_made_again(
+    folder: Path, tmp_path: Path, monkeypatch, capsys, damaged: str
+) -> None:
+    arguments = (tmp_path / "shards", "data=folder", f"data.path={folder}")
+    prepare(monkeypatch, *arguments)
+    (tmp_path / "shards" / "shards.json").write_text(damaged)
+    with pytest.raises(ValueError, match=r"shards\.json is damaged: scripts/prepare_data\.py"):
+        PreparedPhotos(tmp_path / "shards")
+    capsys.readouterr()
+    prepare(monkeypatch, *arguments)
+    assert "3 shards made, 0 kept" in capsys.readouterr().out
 
 
 def test_missing_damaged_and_outdated_shards_are_made_again(
@@ -283,7 +300,7 @@ def test_parquet_files_keep_their_splits(tmp_path: Path, monkeypatch, capsys) ->
     ("arguments", "message"),
     [
         (["data=sample"], "Nothing to prepare"),
-        (["data=folder"], "data.path must be given"),
+        (["data=folder"], " data.path must be given, as in data.path="),
         (["data=folder", "data.path=/nowhere"], "/nowhere"),
         (["data=nonsense"], "nonsense"),
         (["data.path=photos"], "Say which photos"),

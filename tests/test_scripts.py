@@ -75,6 +75,10 @@ def test_style_card_of_no_picture_is_one_line_and_exit_code_2(tmp_path: Path) ->
     assert done.stderr.startswith("make_style_card.py: ")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "card.safetensors").exists()
+    preview = ["--preview", str(tmp_path / "preview.xyz")]
+    done = run("scripts/make_style_card.py", "x.jpg", str(tmp_path / "card.safetensors"), *preview)
+    assert done.returncode == 2
+    assert "--preview must end in one of" in done.stderr
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from torch import nn
 
 from conftest import Website
 from impasto.cards import Painting, StyleCard
-from impasto.images import load_image
+from impasto.images import load_image, save_image
 from impasto.loss_networks import VGG, Lite
 from impasto.losses import StyleTargets, style_targets
 from impasto.styles import Style, find_style, make_card
@@ -94,6 +94,12 @@ def test_card_is_refused_for_a_size_it_does_not_know(lite: Lite, card: Path) -> 
 def test_neither_picture_nor_card_is_explained(lite: Lite) -> None:
     with pytest.raises(ValueError, match=r"No style: take one with style=NAME, or .*style\.image="):
         find(lite, None)
+
+
+def test_picture_that_is_all_length_is_told(lite: Lite, tmp_path: Path) -> None:
+    save_image(torch.rand(3, 4, 80), tmp_path / "long.png")
+    with pytest.raises(ValueError, match="80 x 4 pixels is too long to learn from"):
+        find(lite, tmp_path / "long.png")
 
 
 @pytest.mark.parametrize("size", [31, 0, -64, 40.5, "large"])

@@ -240,6 +240,9 @@ def test_another_recipe_is_refused(job: Job, painter: Callable[[Job], Painter]) 
     claim(job, {"quality": 95}, make_plan(job, 1))
     with pytest.raises(ValueError, match="was painted with quality 95, which is 90 now"):
         claim(job, {"quality": 90}, make_plan(job, 1))
+    job.paintings.write(".impasto.json", b"[]")
+    with pytest.raises(ValueError, match="was painted with quality None"):
+        claim(job, {"quality": 90}, make_plan(job, 1))
 
 
 def test_files_of_somebody_else_are_not_taken_for_paintings(job: Job) -> None:

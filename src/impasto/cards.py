@@ -90,14 +90,20 @@ class StyleCard:
                 f"of these, or give the picture itself, style.image=PATH."
             )
         levels = self.targets[size]
-        missing = [layer for layer in layers if layer not in levels[0]]
+        layers, wanted = list(layers), levels[:num_levels]
+        missing = [layer for grams in wanted for layer in layers if layer not in grams]
         if missing or num_levels > len(levels):
             raise ValueError(
                 f"The style card of {self.name} has {len(levels)} pyramid levels of "
                 f"{', '.join(levels[0])}; asked for are {num_levels} of {', '.join(layers)}. "
                 f"Give the picture itself, style.image=PATH."
             )
-        return levels[:num_levels]
+        if not all(grams[layer].any() for grams in wanted for layer in layers):
+            raise ValueError(
+                f"The style card of {self.name} has statistics that are all zero, and nothing can "
+                f"be compared with those: make it again with scripts/make_style_card.py."
+            )
+        return wanted
 
     def preview_image(self) -> Tensor:
         """Decode the preview: RGB in [0, 1], shape ``(1, 3, H, W)``; grey if it is damaged."""

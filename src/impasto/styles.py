@@ -13,6 +13,7 @@ from impasto.images import image_grid, load_image, resize_short_side, square
 from impasto.loss_networks import Lite
 from impasto.losses import StyleTargets, style_targets
 
+MAX_PROPORTION = 16  # handscrolls, in pieces; their features take memory by their length
 CARDS = Path(__file__).parent / "assets" / "styles"
 
 
@@ -213,11 +214,17 @@ def resize_painting(painting: Tensor, size: int) -> Tensor:
             and the fewer of them.
 
     Raises:
-        ValueError: If ``size`` is below 32.
+        ValueError: If ``size`` is below 32, or the painting longer than ``MAX_PROPORTION``.
     """
     if not isinstance(size, int) or size < 32:
         raise ValueError(
             f"style.size is the painting's shorter side in pixels, at least 32, got {size}."
+        )
+    height, width = painting.shape[-2:]
+    if max(height, width) > MAX_PROPORTION * min(height, width):
+        raise ValueError(
+            f"A picture of {width} x {height} pixels is too long to learn from: at most "
+            f"{MAX_PROPORTION} times as long as wide; cut a piece out of it."
         )
     return resize_short_side(painting, size)
 

@@ -260,7 +260,10 @@ def _encode(photo: Photo, shrinking: Shrinking) -> bytes:
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / MANIFEST).read_text())["shards"]
+        shards = dict(json.loads((folder / MANIFEST).read_text())["shards"])
+        if any(not {"fingerprint", "bytes", "sha256"} <= set(entry) for entry in shards.values()):
+            raise ValueError("entries that say nothing")
+        return shards
     except FileNotFoundError:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise FileExistsError(

@@ -71,21 +71,26 @@ def open_shards(folder: Path, split: str) -> ArrowPhotos:
 
     Raises:
         FileNotFoundError: If there is no such folder, or it holds no shards at all.
-        ValueError: If ``pyarrow`` is not installed.
+        ValueError: If ``pyarrow`` is not installed, or the list of shards is damaged.
     """
     try:
-        shards = json.loads((folder / MANIFEST).read_text())
+        content = json.loads((folder / MANIFEST).read_text())
+        planned, shards = int(content["planned"]), list(content["shards"])
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"No shards in {folder}: make some, python scripts/prepare_data.py {folder} "
             f"data=folder data.path=..."
         ) from error
-    if shards["planned"] > len(shards["shards"]) and split == "train":
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{folder / MANIFEST} is damaged: scripts/prepare_data.py, run again, makes it anew."
+        ) from None
+    if planned > len(shards) and split == "train":
         log.warning(
             "Of %d shards %d are in %s: scripts/prepare_data.py, run again, makes the others.",
-            shards["planned"],
-            len(shards["shards"]),
+            planned,
+            len(shards),
             folder,
         )
-    names = sorted(name for name in shards["shards"] if name.startswith(f"{split}-"))
+    names = sorted(name for name in shards if name.startswith(f"{split}-"))
     return ArrowPhotos([folder / name for name in names], COLUMN)

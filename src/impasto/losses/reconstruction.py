@@ -26,7 +26,8 @@ class ReconstructionLoss(nn.Module):
     counts three times as much as the rest of the hole, here ``ring_weight`` times.
 
     Args:
-        distance: ``l1`` or ``l2``, of every value.
+        distance: ``l1`` or ``l2``, of every value; or ``log_l2``, the logarithm of every picture's
+            mean ``l2`` in units of ``FLOOR``, plus 1: a tenth less is worth as much wherever.
         hole_weight: Of the missing pixels in the total.
         known_weight: Of all others.
         ring_weight: Of those near the border, which count in their first part too.
@@ -71,8 +72,8 @@ class ReconstructionLoss(nn.Module):
 
         Returns:
             Float32 scalars ``hole``, ``known``, ``ring``, each the mean over pictures of the mean
-            over the part's pixels, which is 0 in pictures that have none of them; and their
-            weighted sum ``total``.
+            over the part's pixels, which is 0 in pictures that have none of them (of ``log_l2``
+            the mean of the logarithms); and their weighted sum ``total``.
         """
         with torch.autocast(filled.device.type, enabled=False):
             mask = mask.float()
