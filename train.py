@@ -2,9 +2,14 @@
 
 import logging
 import re
+import signal
 import sys
 from pathlib import Path
 from shlex import quote
+
+handler = signal.getsignal(signal.SIGINT)
+if handler is signal.default_int_handler:  # and not ignored, as in the background of a shell
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback amid the imports
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,6 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from impasto.checkpoint import Header
 from impasto.training import Run, fit, prepare
+
+signal.signal(signal.SIGINT, handler)
 
 USER_ERRORS = (OSError, TypeError, ValueError, OmegaConfBaseException, InstantiationException)
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130  # exit codes; of a signal 128 and its number

@@ -35,7 +35,7 @@ OURS = {
     "callbacks": {"images", "checkpoint"},
     "watchdog": set(),
     "resumption": {"files"},
-    "recipes": {"checkpoint", "losses", "networks", "settings", "styles", "tasks"},
+    "recipes": {"cards", "checkpoint", "losses", "networks", "settings", "styles", "tasks"},
     "training": {
         "callbacks",
         "checkpoint",

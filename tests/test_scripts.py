@@ -1,6 +1,11 @@
 """Scripts and commands run as users run them, at the smallest size."""
 
+import importlib.util
 import re
+import shlex
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +37,40 @@ def test_wrong_setting_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", [["train.py", "style=udnie"], ["infer.py", "ckpt=a.safetensors", "input=b.png"]]
+)
+def test_interrupt_amid_imports_is_no_traceback(command: list[str]) -> None:
+    verbose = [sys.executable, "-v", *command]  # tells what it imports
+    with subprocess.Popen(verbose, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        while not process.stderr.readline().startswith("import 'torch"):
+            pass
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == -signal.SIGINT
+    assert "Traceback" not in rest
+
+
+@pytest.mark.parametrize(
+    ("path", "argument"),
+    [
+        ("/runs/mine/2026", "resume=/runs/mine/2026"),
+        ("/runs/my (1)/2026", "\"resume='/runs/my (1)/2026'\""),
+    ],
+)
+def test_run_of_any_name_can_be_gone_on_with(path: str, argument: str) -> None:
+    spec = importlib.util.spec_from_file_location("train", ROOT / "train.py")
+    assert spec
+    assert spec.loader
+    train = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(train)
+    told = train._for_hydra("resume", Path(path))
+    assert shlex.split(told) == shlex.split(argument)
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        assert compose("train", overrides=shlex.split(told)).resume == path
+
+
 def test_sweep_goes_on_after_a_training_that_cannot_be(tiny: list[str], tmp_path: Path) -> None:
     options = [option for option in tiny if not option.startswith("model.width")]
     done = run("train.py", "-m", *options, "model.width=0,2", f"hydra.sweep.dir={tmp_path / 'all'}")

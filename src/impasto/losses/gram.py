@@ -68,8 +68,8 @@ def style_distance(gram: Tensor, target: Tensor) -> Tensor:
     """Squared distance of Gram matrices, relative to the target's own squared norm.
 
     Dimensionless: 0 for the painting itself, 1 for features that are all zero, whatever the layer,
-    the image size or the scale of the features. The paper leaves it unscaled, and needs a weight per
-    style.
+    the image size or the scale of the features. The paper leaves it unscaled, with a
+    weight per style.
 
     Args:
         gram: Matrices of the images, shape ``(N, C, C)``.
