@@ -234,3 +234,20 @@ def test_huge_file_is_refused_unread(
     monkeypatch.setattr(checkpoint, "MAX_BYTES", 100)
     with pytest.raises(CheckpointError, match="larger than"):
         load_checkpoint(tmp_path / "n.safetensors")
+
+
+def test_styles_of_a_header_are_names(tmp_path: Path) -> None:
+    network = TransformerNet(width=1, num_blocks=1)
+    header = Header("stylization", "TransformerNet", {"width": 1, "num_blocks": 1}, [5])
+    save_checkpoint(tmp_path / "a.safetensors", network, header)
+    with pytest.raises(CheckpointError, match="damaged header"):
+        load_checkpoint(tmp_path / "a.safetensors")
+
+
+def test_message_of_weights_that_do_not_fit_is_short(tmp_path: Path) -> None:
+    network = TransformerNet(width=1, num_blocks=5)
+    header = Header("stylization", "TransformerNet", {"width": 1, "num_blocks": 90}, ["a"])
+    save_checkpoint(tmp_path / "a.safetensors", network, header)
+    with pytest.raises(CheckpointError) as error:
+        load_checkpoint(tmp_path / "a.safetensors")
+    assert len(str(error.value)) < 300 + len(str(tmp_path))

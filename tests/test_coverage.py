@@ -110,3 +110,17 @@ def test_masks_for_one_and_for_all_are_taken(shape: tuple[int, ...]) -> None:
 def test_what_is_no_mask_is_refused(mask: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_coverage(mask, torch.zeros(2, 3, 4, 6))
+
+
+def test_coverage_never_overshoots() -> None:
+    mask = Image.new("L", (8, 8), 100)
+    mask.paste(255, (4, 0, 8, 8))
+    assert np.asarray(to_coverage(mask, (64, 64))).min() == 100
+
+
+def test_mask_a_shade_below_opaque_counts_as_opaque() -> None:
+    mask = Image.new("L", (8, 8))
+    mask.paste(255, (4, 0, 8, 8))
+    layer = mask.convert("RGBA")
+    layer.putalpha(250)
+    assert to_coverage(layer).tobytes() == mask.tobytes()

@@ -16,8 +16,9 @@ from PIL import Image
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch.utils.data import Dataset, Subset
 
-from impasto.data import FolderPhotos, ImageDataModule
+from impasto.data import FolderPhotos, ImageDataModule, decoding
 from impasto.data.batches import Sample, Skipped, collate
+from impasto.data.crops import crop_randomly
 from impasto.data.folder import split
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -438,3 +439,22 @@ def test_data_configs_compose_and_build(tmp_path, name):
     assert data.batch_size == 3
     assert data.source.train[0].image.shape == (3, 12, 12)
     assert data.num_workers >= 1
+
+
+def test_crops_reach_the_last_pixel(tmp_path: Path) -> None:
+    ramp = np.tile(np.arange(9, dtype=np.uint8), (9, 1))
+    Image.fromarray(np.stack([ramp] * 3, -1)).save(tmp_path / "a.png")
+    highest = {
+        int(crop_randomly([tmp_path / "a.png"], 8, (8 / 9, 8 / 9), (0, 1, n)).image.max())
+        for n in range(20)
+    }
+    assert highest == {7, 8}
+
+
+def test_large_jpegs_are_reduced_while_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (1600, 1200)).save(tmp_path / "a.jpg")
+    monkeypatch.setattr(decoding, "MAX_DECODED_PIXELS", 400 * 300)
+    crop = decoding.read_crop(tmp_path / "a.jpg", lambda width, height: (0, 0, height), 128)
+    assert crop.shape == (3, 128, 128)

@@ -22,7 +22,7 @@ from impasto import cli, files, painting
 from impasto.cli import main
 from impasto.inference import Stylizer
 from impasto.jobs import Job, plan_folder
-from impasto.manifest import MANIFEST_NAME
+from impasto.manifest import MANIFEST_NAME, Manifest, State, file_stamp
 from impasto.painting import paint
 
 
@@ -355,3 +355,41 @@ def slow(monkeypatch: pytest.MonkeyPatch, name: str, seconds: float) -> None:
         return function(*arguments)
 
     monkeypatch.setattr(painting, name, slowed)
+
+
+def test_record_after_a_torn_one_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"1")
+    manifest = Manifest(tmp_path, tmp_path, {})
+    whole = Path.open
+
+    class Torn:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def write(self, content):
+            self.file.write(content[:20])
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, mode: Torn(whole(path, mode)))
+        with pytest.raises(OSError, match="No space"):
+            manifest.record(tmp_path / "a", file_stamp(tmp_path / "a"), tmp_path / "a")
+    manifest.record(tmp_path / "b", file_stamp(tmp_path / "b"), tmp_path / "b")
+    later = Manifest(tmp_path, tmp_path, {})
+    assert later.state(tmp_path / "b", tmp_path / "b") == State.DONE
+
+
+def test_stamp_tells_changes_within_a_second(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"1")
+    os.utime(path, ns=(10**18, 10**18))
+    before = file_stamp(path)
+    os.utime(path, ns=(10**18, 10**18 + 10**6))
+    assert file_stamp(path) != before

@@ -10,6 +10,7 @@ from PIL import Image
 from impasto import huge
 from impasto.checkpoint import Header, save_checkpoint
 from impasto.cli import main
+from impasto.inference import stylizer
 from impasto.inference import stylizer as stylizer_module
 from impasto.networks import TransformerNet
 
@@ -160,3 +161,42 @@ def test_without_the_library_pillow_reads_it(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(huge.importlib.util, "find_spec", lambda name: None)
     assert not huge.is_huge(Path("photo.png"), 10**9)
     assert infer("photo.png", "painted.webp") == 0
+
+
+@pytest.fixture
+def huge_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huge, "MIN_PIXELS", 3000)
+    monkeypatch.setattr(stylizer, "MAX_UNTILED_PIXELS", 3000)
+    monkeypatch.setattr(stylizer, "TILE_SIZE", 32)
+    header = Header("stylization", "TransformerNet", ARGUMENTS, ["night"])
+    save_checkpoint(Path("night.safetensors"), TransformerNet(**ARGUMENTS), header)
+
+
+def test_quality_of_huge_pictures_matters(huge_here: None) -> None:
+    draw("photo.png")
+    for quality in (10, 95):
+        assert infer("photo.png", f"{quality}.jpg", f"quality={quality}") == 0
+    assert Path("95.jpg").stat().st_size > 2 * Path("10.jpg").stat().st_size
+
+
+def draw_half_transparent(path, hidden):
+    levels = np.zeros((70, 90, 4), np.uint8)
+    levels[:, :45] = (*hidden, 0)
+    levels[:, 45:] = (90, 120, 150, 255)
+    Image.fromarray(levels).save(path)
+
+
+def test_what_transparency_hides_of_a_huge_picture_does_not_matter(huge_here: None) -> None:
+    paintings = []
+    for hidden in ((0, 0, 0), (255, 0, 255)):
+        draw_half_transparent("photo.png", hidden)
+        assert infer("photo.png", "painted.png") == 0
+        paintings.append(np.asarray(Image.open("painted.png")))
+    assert np.array_equal(*paintings)
+
+
+def test_transparent_huge_picture_lies_on_white_in_a_jpeg(huge_here: None) -> None:
+    draw_half_transparent("photo.png", (0, 0, 0))
+    assert infer("photo.png", "painted.jpg") == 0
+    assert np.asarray(Image.open("painted.jpg"))[:, :30].min() > 250

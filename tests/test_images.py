@@ -13,6 +13,7 @@ from impasto.images import (
     open_picture,
     resize_short_side,
     split_alpha,
+    split_picture,
     to_picture,
     to_tensor,
 )
@@ -193,3 +194,14 @@ def test_grid_wraps_and_leaves_places_empty() -> None:
     assert grid.shape == (3, 8, 8)
     assert torch.all(grid[:, 4:, :4] == 0)
     assert torch.all(grid[:, 4:, 4:] == 1)
+
+
+def test_float_picture_without_numbers_is_finite() -> None:
+    levels = np.array([[np.nan, np.inf, -np.inf, 0.5]], np.float32)
+    assert to_tensor(Image.fromarray(levels))[0, 0].tolist() == [[0, 1, 0, 0.5]]
+
+
+def test_what_transparency_hides_of_a_large_picture_is_the_mean() -> None:
+    picture = Image.new("RGBA", (256, 256), (10, 20, 30, 255))
+    picture.paste((255, 0, 0, 0), (0, 0, 128, 256))
+    assert split_picture(picture)[0].getpixel((5, 5)) == (10, 20, 30)

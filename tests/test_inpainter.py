@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import impasto
 from impasto.checkpoint import CheckpointError, Header, save_checkpoint
 from impasto.inference import Inpainter, Stylizer, holes
 from impasto.inference import inpainter as inpainter_module
+from impasto.inference.tiling import Region
 from impasto.networks import (
     ChannelwiseContextEncoder,
     ContextEncoder,
@@ -393,3 +395,87 @@ def test_gpu_fills_what_the_cpu_fills(checkpoint: Path) -> None:
             assert filled.device == photo.device
             assert is_kept(filled, photo, mask)
             assert (filled - expected).abs().mean() < 2 / 255
+
+
+def test_holes_close_to_each_other_share_a_window() -> None:
+    missing = torch.zeros(1, 1, 400, 400, dtype=torch.bool)
+    missing[..., 100:104, 100:104] = missing[..., 100:104, 150:154] = True
+    assert holes.group_holes(missing) == [Region(100, 100, 104, 154)]
+
+
+def test_large_holes_are_the_middle_half_of_their_window() -> None:
+    assert holes.window_around(Region(400, 400, 800, 600), 1200, 1000) == Region(
+        200, 300, 1000, 700
+    )
+
+
+def test_tiles_fade_into_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holes, "REACH", 6)
+    monkeypatch.setattr(holes, "TILE_SIZE", 24)
+    greys = iter(torch.linspace(0, 1, 16))
+    filled = holes._fill_tiles(
+        lambda photo, missing: torch.full_like(photo, float(next(greys))),
+        torch.zeros(1, 3, 40, 90),
+        torch.ones(1, 1, 40, 90, dtype=torch.bool),
+    )
+    assert filled.diff(dim=3).abs().max() < 0.02  # a fifteenth, over 12 pixels
+
+
+class Seeing(ContextEncoder):
+    """Takes notes of what it is shown."""
+
+    def __init__(self, centre_only=True):
+        nn.Module.__init__(self)
+        self.centre_only, self.seen = centre_only, []
+
+    def forward(self, photos, masks):
+        if self.centre_only:
+            outside = masks.clone()
+            outside[..., 32:96, 32:96] = 0
+            assert not outside.any()
+        self.seen.append((photos.clone(), masks.clone()))
+        return photos.mean((2, 3), keepdim=True).expand_as(photos).clone()
+
+
+def seeing(centre_only=True):
+    network = Seeing(centre_only)
+    return network, Inpainter(network, Header("inpainting", "ContextEncoder"), "cpu", "fp32")
+
+
+def two_holes():
+    mask = torch.zeros(1, 1, 700, 700)
+    mask[..., 100:300, 100:300] = mask[..., 340:540, 340:540] = 1
+    return mask
+
+
+def test_network_for_the_middle_is_told_of_one_hole_at_a_time() -> None:
+    network, inpainter = seeing()
+    inpainter(torch.rand(1, 3, 700, 700), two_holes())
+    assert len(network.seen) == 2
+
+
+def test_network_for_the_middle_does_not_see_what_other_holes_hold() -> None:
+    photo, mask = torch.rand(1, 3, 700, 700), two_holes()
+    black, white = (seeing()[1](photo.masked_fill(mask > 0, level), mask) for level in (0, 1))
+    assert torch.equal(black, white)
+
+
+def test_beyond_the_border_a_window_repeats_it() -> None:
+    network, inpainter = seeing()
+    mask = torch.zeros(1, 1, 200, 200)
+    mask[..., 0:20, 0:20] = 1
+    inpainter(torch.full((1, 3, 200, 200), 0.6), mask)
+    torch.testing.assert_close(network.seen[0][0], torch.full((1, 3, 128, 128), 0.6))
+
+
+def test_thin_holes_are_not_lost_where_windows_are_reduced() -> None:
+    network, inpainter = seeing(centre_only=False)
+    mask = torch.zeros(1, 1, 600, 600)
+    mask[..., 300, 20:580] = 1
+    inpainter(torch.rand(1, 3, 600, 600), mask)
+    assert (network.seen[0][1] > 0.5).any()
+
+
+def test_file_without_any_header_is_for_no_task(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    assert not Inpainter.takes(tmp_path / "other.safetensors")

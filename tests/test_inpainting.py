@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig
@@ -16,6 +17,7 @@ from impasto.checkpoint import load_checkpoint
 from impasto.images import save_image
 from impasto.loss_networks import Lite
 from impasto.losses import FillingLoss, ReconstructionLoss, gram_matrix
+from impasto.losses.filling import FLOOR
 from impasto.networks import ContextDiscriminator, ContextEncoderPlus, PatchDiscriminator
 from impasto.tasks import Adversary, Inpainting
 from impasto.training import fit, prepare, train
@@ -399,3 +401,22 @@ def test_holes_are_seen_in_random_views_while_training() -> None:
         assert seen[0][part] != seen[1][part]
     assert torch.equal(seen[0]["hole"], expected["hole"])
     assert torch.equal(viewed.eval()(filled, images, masks)["total"], expected["total"])
+
+
+def test_positions_count_by_their_share_of_the_hole() -> None:
+
+    class Nothing(torch.nn.Module):
+        def forward(self, filled, images, masks):
+            return {"total": torch.zeros(())}
+
+    def network(images, layers):
+        return {"a": F.avg_pool2d(images, 2)}
+
+    images, masks = torch.ones(1, 3, 2, 4), torch.zeros(1, 1, 2, 4)
+    masks[..., 0, 0] = masks[..., 2:] = 1  # a quarter of one position, all of the other
+    loss = FillingLoss(Nothing(), network, {"a": 1}, perceptual_weight=1)
+    filled = images - 0.5
+    # Of the first, known pixels are put back: 1 - 0.5 / 4.
+    expected = (0.25 * 0.125**2 + 1 * 0.5**2) / (0.25 + 1)
+    found = loss(filled, images, masks)["perceptual"]
+    assert found.item() == pytest.approx(np.log1p(expected / FLOOR), rel=1e-5)

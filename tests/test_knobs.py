@@ -14,7 +14,7 @@ from impasto.checkpoint import CheckpointError, Header, save_checkpoint
 from impasto.images import to_picture, to_tensor
 from impasto.inference import Stylizer, stylizer
 from impasto.inference.ensemble import PROTECTED
-from impasto.inference.regions import number_levels
+from impasto.inference.regions import number_levels, picture_layout
 from impasto.networks import MultiTransformerNet, TransformerNet
 
 NAMES = ["night", "scream", "wave"]
@@ -342,3 +342,17 @@ def test_regions_in_tiles_tell_their_progress(network: MultiTransformerNet) -> N
     assert shares[-1] == 1
     whole = Stylizer(network, HEADER, "cpu", "fp32", "off", style="scream/photo/wave")
     assert torch.allclose(tiled, whole(images, regions=labels, protect=protect), atol=1e-4)
+
+
+def test_labels_are_resized_without_new_levels() -> None:
+    labels = Image.new("L", (4, 4))
+    labels.paste(200, (2, 0, 4, 4))
+    labels.putpixel((0, 3), 100)
+    layout = picture_layout((64, 64), labels, [0, 1, 2], None)
+    middle = np.array(layout.regions[0])[:16]  # where dark meets light, far from the grey corner
+    assert middle.max() == 0
+
+
+def test_labels_of_sixteen_bits_keep_neighbouring_levels_apart() -> None:
+    deep = Image.fromarray(np.array([[1, 2]], np.uint16))
+    assert np.asarray(number_levels(deep, 2)).tolist() == [[0, 1]]

@@ -350,3 +350,13 @@ def test_default_mix_travels_to_workers_unchanged() -> None:
 def test_mix_that_cannot_be_is_refused(weights: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MaskMix(weights)
+
+
+def test_centre_of_odd_sizes_is_the_middle() -> None:
+    missing = centre(19, 23)
+    assert np.array_equal(missing, missing[::-1])
+
+
+def test_reduced_masks_are_not_moved() -> None:
+    mask = Image.fromarray(np.array([[0, 0, 255]], np.uint8))
+    assert to_mask(mask, (1, 2)).flatten().tolist() == [0, 1]

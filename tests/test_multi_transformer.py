@@ -103,3 +103,12 @@ def test_norm_of_every_image_has_a_gradient_of_its_own(dtype: torch.dtype) -> No
     alone = [gradients(slice(number, number + 1)) for number in range(2)]
     for together, *single in zip(gradients(slice(0, 2)), *alone, strict=True):
         torch.testing.assert_close(together, torch.cat(single), atol=2e-2, rtol=2e-2)
+
+
+def test_strokes_between_two_sizes_go_by_their_ratio() -> None:
+    network = MultiTransformerNet(1, (256, 512), width=2, num_blocks=1)
+    torch.nn.init.normal_(network.stroke_rows)
+    one = torch.ones(1)
+    low, middle, high = (network.norms(one[None], size * one, one) for size in (256, 2**8.5, 512))
+    for name, values in middle.items():
+        torch.testing.assert_close(values, (low[name] + high[name]) / 2)

@@ -122,3 +122,11 @@ def test_instance_norm_of_flat_features_is_the_shift(value: float) -> None:
     torch.nn.init.constant_(norm.bias, 0.25)
     flat = torch.full((1, 2, 8, 8), value, dtype=torch.bfloat16)
     assert (norm(flat).float() - 0.25).abs().max() < 0.01
+
+
+def test_flat_features_are_normed_to_finite_ones() -> None:
+    norm = InstanceNorm(64)
+    for level in (100.0, 300.0, 1000.0, 5000.0, 20000.0):
+        features = torch.full((1, 64, 37, 41), level, dtype=torch.bfloat16)
+        features[:, ::2] *= 1.3
+        assert norm(features).isfinite().all()

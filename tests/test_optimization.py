@@ -20,7 +20,15 @@ from impasto.loss_networks import VGG, Lite
 from impasto.losses import PerceptualLoss, style_targets
 from impasto.minimizers import LBFGS, Adam, Minimizer
 from impasto.networks import TransformerNet
-from impasto.optimization import Objective, Optimization, Remembering, choose_sizes, plan_steps
+from impasto.optimization import (
+    DARKEST,
+    Objective,
+    Optimization,
+    Remembering,
+    choose_sizes,
+    logits_of,
+    plan_steps,
+)
 
 LAYERS = {"relu1_1": 1.0, "relu2_1": 1.0}
 
@@ -389,3 +397,8 @@ def test_evaluation_of_iterations_repeats_itself(
 def test_evaluation_of_iterations_is_on_offer() -> None:
     script = Path(evaluate_iterations.__file__).with_name("evaluate.py").read_text()
     assert '"iterations": evaluate_iterations' in script
+
+
+def test_black_and_white_start_where_logits_move() -> None:
+    ends = logits_of(torch.tensor([0.0, 1.0])).sigmoid()
+    torch.testing.assert_close(ends, torch.tensor([DARKEST, 1 - DARKEST]))

@@ -142,3 +142,13 @@ def test_shapes_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         prefill(torch.rand(photos), torch.zeros(masks))
+
+
+def test_a_smooth_fill_stays_within_range() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        photos = (torch.rand(1, 3, 64, 64, generator=generator) > 0.01).float()
+        masks = (torch.rand(1, 1, 64, 64, generator=generator) < 0.9).float()
+        filled = prefill(photos, masks)
+        assert filled.min() >= 0
+        assert filled.max() <= 1

@@ -108,3 +108,13 @@ def test_flicker_is_measured_of_videos_and_folders(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(film, folder, strict=True))
     with pytest.raises(ValueError, match="flicker needs two"):
         measure_flicker.read_frames(clip, 1, 24)
+
+
+def test_scene_change_starts_afresh_where_pixels_stay() -> None:
+    smoother = Smoother(0.9)
+    photo = torch.zeros(1, 3, 16, 64, dtype=torch.uint8)
+    smoother(photo, torch.full_like(photo, 100))
+    later = photo.clone()
+    later[..., 32:] = 255
+    painting = torch.full_like(photo, 200)
+    assert torch.equal(smoother(later, painting), painting)

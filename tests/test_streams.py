@@ -20,7 +20,7 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 
-from impasto.data import HubPhotos, ImageDataModule
+from impasto.data import HubPhotos, ImageDataModule, stream
 from impasto.data.batches import PositionSampler, Sample
 
 ROOT = Path(__file__).parents[1]
@@ -267,3 +267,25 @@ def test_a_streamed_run_that_was_killed_ends_as_one_that_was_not(
         for run in (run_in(tmp_path / "whole"), folder)
     )
     assert all(torch.equal(reached[name], weight) for name, weight in expected.items())
+
+
+class Group:
+    def __init__(self, number):
+        self.rows, self.number = range(4), number
+
+
+def test_a_stream_forgets_what_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "read_pictures", lambda group: [b""] * 4)
+    photos = stream.Stream([Group(n) for n in range(40)], 8, (0,))
+    most = 0
+    for place in range(160):
+        next(photos.rows_from(place))
+        photos.pictures(int(photos._owners[place]))
+        most = max(most, len(photos._window))
+    assert most < 10
+
+
+def test_a_stream_tries_so_many_photos_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_STAND_INS", 3)
+    photos = stream.Stream([Group(n) for n in range(4)], 8, (0,))
+    assert len(list(photos.rows_from(0))) == 3

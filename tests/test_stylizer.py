@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from impasto.images import to_picture, to_tensor
 from impasto.inference import Stylizer, devices
 from impasto.inference.levels import opaque_levels, to_floats
 from impasto.inference.palette import keep_chroma, match_colours
-from impasto.networks import TransformerNet
+from impasto.inference.tiling import Canvas
+from impasto.networks import MultiTransformerNet, TransformerNet
 
 HEADER = Header(
     "stylization", "TransformerNet", {"width": 4, "num_blocks": 1}, ["starry_night"], step=10
@@ -285,3 +287,45 @@ def test_gpu_paints_what_the_cpu_paints(checkpoint: Path) -> None:
         painted = Stylizer.load(checkpoint, "cuda", precision)(image)
         assert painted.device == image.device
         assert (painted - expected).abs().mean() < 2 / 255
+
+
+NIGHT = Header("stylization", "TransformerNet", {"width": 4, "num_blocks": 1}, ["night"])
+
+
+def small(**options: Any) -> Stylizer:
+    torch.manual_seed(1)
+    return Stylizer(TransformerNet(width=4, num_blocks=1).eval(), NIGHT, "cpu", **options)
+
+
+def test_knobs_leave_tiles_as_they_are() -> None:
+    assert small(tile="off").with_knobs(strength=0.5).tile == "off"
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
+)
+def test_knobs_leave_precision_as_it_is(precision: str, dtype: torch.dtype) -> None:
+    assert small(precision=precision).with_knobs(strength=0.5).dtype == dtype
+
+
+def test_what_cannot_be_seen_of_a_picture_does_not_count_for_matched_colours() -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (32, 48, 4), np.uint8)
+    levels[..., 3] = 255
+    levels[:, 12:, 3] = 0
+    picture = Image.fromarray(levels)
+    plain, matched = (small(precision="fp32", colors=c)(picture) for c in ("painting", "matched"))
+    rgb, alpha = to_tensor(picture), torch.from_numpy(levels[None, None, ..., 3] / 255).float()
+    expected = match_colours(
+        rgb, torch.from_numpy(np.array(plain)[..., :3]).permute(2, 0, 1)[None] / 255, alpha
+    )
+    found = torch.from_numpy(np.array(matched)[..., :3]).permute(2, 0, 1)[None] / 255
+    assert (found - expected).abs()[..., :12].mean() < 0.02
+
+
+def test_canvas_has_no_regions() -> None:
+    arguments = {"num_styles": 2, "strokes": [256, 512], "width": 4, "num_blocks": 1}
+    header = Header("stylization", "MultiTransformerNet", arguments, ["night", "wave"])
+    painter = Stylizer(MultiTransformerNet(**arguments).eval(), header, "cpu", style="night/wave")
+    canvas = Canvas(8, 8, lambda region: torch.zeros(1, 3, 8, 8), lambda region, tile: None)
+    with pytest.raises(ValueError, match="names 2 regions: regions= is missing"):
+        painter.paint_canvas(canvas)

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from impasto.losses import TemporalLoss
+from impasto.losses import TemporalLoss, temporal
 from impasto.losses.temporal import Moved, luminance, still_positions, warp
 from impasto.networks import TransformerNet
 from impasto.training import train
@@ -184,3 +184,28 @@ def test_training_for_video_goes_on_as_if_never_stopped(
         torch.load(run / "resume.ckpt", weights_only=True)["state_dict"] for run in (whole, cut)
     ]
     assert all(torch.equal(weight, states[1][name]) for name, weight in states[0].items())
+
+
+def test_a_turn_is_one_of_pixels_whatever_the_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        temporal, "_random_signs", lambda photos, count: torch.tensor([[0.0, 0, 0, 1]])
+    )
+    monkeypatch.setattr(temporal, "_random_share", lambda photos: torch.ones(1, 1, 1, 1))
+    monkeypatch.setattr(temporal, "WAVE", 0.0)
+    from_where = temporal._random_motion(torch.zeros(1, 3, 20, 60))[0]  # sides from -1 to 1
+    pixels = from_where * torch.tensor([30.0, 10.0])
+    assert pixels[0, 30, 0].item() == pytest.approx(
+        temporal.TURN * 9.5
+    )  # 9.5 pixels above the middle
+    assert pixels[10, 59, 1].item() == pytest.approx(temporal.TURN * 29.5)
+
+
+def test_occluders_show_another_photo() -> None:
+    torch.manual_seed(0)
+    photos = torch.tensor([0.2, 0.8]).view(2, 1, 1, 1).expand(2, 3, 32, 32)
+    for _ in range(5):
+        moved = TemporalLoss(motion=0, occlusion=2, light=0, noise=0).move(photos)
+        hidden = moved.visible == 0
+        assert (
+            (moved.photos - photos).abs().amax(1, keepdim=True)[hidden] > 0.005
+        ).float().mean() > 0.9

@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from impasto import Stylizer, settings
 from impasto.cards import load_card
+from impasto.settings import settle
 from impasto.training import fit, prepare, train
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -253,3 +254,42 @@ def test_precision_is_that_of_the_device_lightning_takes(
     trainer = OmegaConf.create({"precision": "auto", "accelerator": accelerator})
     assert settings.choose_precision(trainer) == "32-true"
     assert devices == [asked]
+
+
+def test_address_of_a_painting_is_no_path(configure: Configure) -> None:
+    cfg = configure(["style.image=https://example.org/a.jpg", "style.name=a"])
+    settle(cfg)
+    assert cfg.style.image == "https://example.org/a.jpg"
+
+
+def test_home_is_known(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cfg = configure(["style.image='~/a.jpg'", "style.name=a"])
+    settle(cfg)
+    assert cfg.style.image == str(tmp_path / "a.jpg")
+
+
+def test_paths_of_cards_hold_anywhere(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cfg = configure(["model=johnson_multi", "style.names=[starry_night,mine.safetensors]"])
+    settle(cfg)
+    assert list(cfg.style.names) == ["starry_night", str(tmp_path / "mine.safetensors")]
+
+
+def test_folder_as_a_repository_holds_anywhere(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "parquet").mkdir()
+    cfg = configure(["style=starry_night", "data=hub", "data.repository=parquet"])
+    settle(cfg)
+    assert cfg.data.repository == str(tmp_path / "parquet")
+
+
+def test_the_crop_counts_for_the_pyramid(configure: Configure) -> None:
+    with pytest.raises(ValueError, match="must be at least 32 for 2 pyramid levels, got 16"):
+        settle(configure(["style=starry_night", "data.crop_size=16"]))

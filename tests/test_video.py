@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
+from PIL import Image
 from torch import Tensor
 
 from clips import (
@@ -25,6 +27,7 @@ from clips import (
 )
 from impasto.inference.transfer import bring, fetch, moment, seconds_between
 from impasto.inference.video import CODECS, SAVED_VIDEO_SUFFIXES
+from impasto.inference.video.colours import Colours
 
 av = pytest.importorskip("av")
 
@@ -272,3 +275,103 @@ def test_frames_go_to_a_device_and_come_back(name: str) -> None:
     for frame, pixels in zip(frames, waiting, strict=True):
         assert np.array_equal(pixels(), 255 - frame)
         assert pixels().flags.c_contiguous
+
+
+def test_the_default_video_is_painted(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "clip.mkv"), "w") as clip:
+        streams = []
+        for size in (32, 64):
+            stream = clip.add_stream("libx264", rate=25)
+            stream.width = stream.height = size
+            stream.pix_fmt = "yuv420p"
+            stream.disposition = Disposition.default if size == 64 else Disposition(0)
+            streams.append(stream)
+        for index in range(4):
+            for stream in streams:
+                frame = av.VideoFrame.from_ndarray(
+                    gradient(stream.width, stream.height, 0), "rgb24"
+                )
+                frame.pts, frame.time_base = index, Fraction(1, 25)
+                clip.mux(stream.encode(frame))
+        for stream in streams:
+            clip.mux(stream.encode(None))
+    paint(tmp_path / "clip.mkv", tmp_path / "painted.mp4")
+    assert frames_of(tmp_path / "painted.mp4")[0].shape == (64, 64, 3)
+
+
+def test_apple_players_know_h265(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", size=(160, 128), sound=None)
+    paint(clip, tmp_path / "painted.mp4", codec="h265")
+    with av.open(str(tmp_path / "painted.mp4")) as painted:
+        assert painted.streams.video[0].codec_context.codec_tag == "hvc1"
+
+
+def test_language_of_sound_is_kept(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    make_clip(tmp_path / "plain.mp4")
+    with av.open(str(tmp_path / "plain.mp4")) as source, av.open(str(clip), "w") as told:
+        copies = {s.index: told.add_stream_from_template(s) for s in source.streams}
+        copies[source.streams.audio[0].index].metadata["language"] = "deu"
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                told.mux(packet)
+    paint(clip, tmp_path / "painted.mp4")
+    with av.open(str(tmp_path / "painted.mp4")) as painted:
+        assert painted.streams.audio[0].language == "deu"
+
+
+@pytest.mark.parametrize(("width", "height", "matrix"), [(1280, 720, 1), (640, 480, 6)])
+def test_hd_that_tells_no_matrix_is_of_bt709(
+    tmp_path: Path, width: int, height: int, matrix: int
+) -> None:
+    def black(index: int) -> np.ndarray:
+        return np.zeros((height, width, 3), np.uint8)
+
+    path, told = tmp_path / "clip.mp4", (2, 1)
+    make_clip(path, size=(width, height), colours=told, sound=None, ticks=STEADY[:1], picture=black)
+    with av.open(str(path)) as opened:
+        frame = next(opened.decode(video=0))
+        assert frame.colorspace == 2
+        assert Colours.of(frame).matrix == matrix
+
+
+def test_lowest_quality_of_av1_can_be_encoded(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", sound=None, ticks=STEADY[:2])
+    paint(clip, tmp_path / "painted.mp4", codec="av1", quality=1)
+    assert len(frames_of(tmp_path / "painted.mp4")) == 2
+
+
+def first_sound(path):
+    with av.open(str(path)) as clip:
+        return next(packet.pts * packet.time_base for packet in clip.demux(audio=0) if packet.size)
+
+
+def test_copied_sound_of_a_file_that_starts_late_starts_with_it(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mkv", offset=5)
+    paint(clip, tmp_path / "painted.mp4")
+    with av.open(str(clip)) as opened:
+        start = Fraction(opened.start_time, 1_000_000)
+    assert start > 4
+    assert abs(first_sound(tmp_path / "painted.mp4") - (first_sound(clip) - start)) < Fraction(
+        1, 100
+    )
+
+
+def nothing(size: tuple[int, int]) -> Image.Image:
+    return Image.new("L", size)
+
+
+def test_smoothing_leaves_what_is_not_painted(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 4, (NUM_FRAMES, 48, 64, 3))
+    clip = make_clip(
+        tmp_path / "clip.mkv",
+        sound=None,
+        picture=lambda i: (gradient(64, 48, 100) // 2 + noise[i]).astype(np.uint8),
+    )
+    for smooth in (0.0, 0.9):
+        paint(clip, tmp_path / f"{smooth}.mkv", keep, smooth=smooth, cover=nothing, quality=100)
+    for plain, smoothed in zip(
+        frames_of(tmp_path / "0.0.mkv"), frames_of(tmp_path / "0.9.mkv"), strict=True
+    ):
+        assert np.array_equal(plain, smoothed)

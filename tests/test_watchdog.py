@@ -1,6 +1,7 @@
 """The watchdog: bad steps are skipped, bad runs go back, hopeless runs stop in good order."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from impasto.watchdog import Watchdog
+from impasto.watchdog import DiscriminatorWatch, Watchdog
 
 
 class Scripted(pl.LightningModule):
@@ -134,3 +135,43 @@ def test_saved_state_is_the_one_to_return_to(tmp_path: Path) -> None:
     )
     trainer.fit(module, DataLoader(torch.zeros(1000, 1)))
     assert module.weights[8] == module.weights[4]
+
+
+def fit_and_save(factors, save_at, num_steps, tmp_path, **options):
+
+    class Save(pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == save_at:
+                trainer.save_checkpoint(tmp_path / "a.ckpt")
+
+    module, watchdog = Scripted(factors), Watchdog(**options)
+    pl.Trainer(
+        accelerator="cpu",
+        max_steps=num_steps,
+        max_epochs=-1,
+        callbacks=[watchdog, Save()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(module, DataLoader(torch.zeros(1000, 1)))
+    return module, watchdog
+
+
+def test_good_state_stays_good_after_a_return(tmp_path: Path) -> None:
+    _, watchdog = fit_and_save({6: float("nan"), 7: float("nan")}, 4, 12, tmp_path, patience=2)
+    assert watchdog.num_rollbacks == 1
+    assert watchdog.good_state["optimizers"][0]["state"][0]["step"] == 4
+
+
+def test_state_amid_bad_steps_is_none_to_return_to(tmp_path: Path) -> None:
+    _, watchdog = fit_and_save({3: float("nan")}, 4, 5, tmp_path)
+    assert watchdog.good_state["weights"]["network.weight"].item() == 1.0
+
+
+def test_discriminator_that_dies_later_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    watch = DiscriminatorWatch(window=2)
+    trainer, module = SimpleNamespace(global_step=1), SimpleNamespace(log=lambda *_: None)
+    for accuracy in (0.7, 0.7, 1.0, 1.0):
+        watch.on_train_batch_end(trainer, module, {"accuracy": torch.tensor(accuracy)}, None, 0)
+    assert "the discriminator is right 100% of the time" in caplog.text

@@ -214,18 +214,25 @@ class Inpainter:
             photo = to_floats(cut(image, window), self.device)
             fill = fill_small if fits(window.height, window.width) else fill_large
             filled = fill(self._run, photo, cut(missing, window).to(self.device))
+        elif self.centre_only:
+            window = square_around(box, self.size)
+            filled = self._fill_resized(image, missing, _only(box, missing), window, self.size)
         else:
-            if self.centre_only:
-                window, missing = square_around(box, self.size), _only(box, missing)
-            filled = self._fill_resized(image, missing, window, self.size)
+            filled = self._fill_resized(image, missing, missing, window, self.size)
         return cut(filled, relative(box, window))
 
-    def _fill_resized(self, image: Tensor, missing: Tensor, window: Region, size: int) -> Tensor:
-        """What a network of one size makes of a window, which may reach beyond the image."""
+    def _fill_resized(
+        self, image: Tensor, missing: Tensor, wanted: Tensor, window: Region, size: int
+    ) -> Tensor:
+        """What a network of one size makes of a window, which may reach beyond the image.
+
+        Of all that is missing it is told of what is wanted of it; the rest is filled smoothly.
+        """
         height, width = image.shape[-2:]
         inner = clipped(window, height, width)
-        seen, holes = to_floats(cut(image, inner), self.device), cut(missing, inner)
-        photo = prefill(seen, holes.to(self.device).float())  # or the holes would bleed
+        seen, holes = to_floats(cut(image, inner), self.device), cut(wanted, inner)
+        # All of them, or what holes hold would bleed.
+        photo = prefill(seen, cut(missing, inner).to(self.device).float())
         edges = (
             inner.left - window.left,
             window.right - inner.right,
