@@ -177,7 +177,7 @@ def test_network_is_no_card_and_card_is_no_network(path: Path, tmp_path: Path) -
     network, header = TransformerNet(**arguments), Header("a", "TransformerNet", arguments)
     save_checkpoint(tmp_path / "network.safetensors", network, header)
     refused(tmp_path / "network.safetensors", "is no style card")
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match="is a 'style card' and holds no network"):
         load_checkpoint(path)
 
 

@@ -103,6 +103,8 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, Header]:
 
 
 def _parse_header(path: Path, values: dict[str, Any]) -> Header:
+    if "kind" in values:  # of other files that are ours: a style card, a saved state
+        raise CheckpointError(f"{path} is a {str(values['kind'])[:40]!r} and holds no network.")
     known = {field.name for field in fields(Header)}
     try:
         header = Header(**{name: value for name, value in values.items() if name in known})
