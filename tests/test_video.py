@@ -375,3 +375,11 @@ def test_smoothing_leaves_what_is_not_painted(tmp_path: Path) -> None:
         frames_of(tmp_path / "0.0.mkv"), frames_of(tmp_path / "0.9.mkv"), strict=True
     ):
         assert np.array_equal(plain, smoothed)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_shortest_films_are_encoded_as_h265(tmp_path: Path, count: int) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", size=(320, 240), sound=None, ticks=STEADY[:count])
+    for _ in range(8):  # what fails, fails every other time
+        paint(clip, tmp_path / "painted.mp4", codec="h265")
+        assert len(frames_of(tmp_path / "painted.mp4")) == count

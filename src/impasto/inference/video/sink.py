@@ -58,6 +58,7 @@ class Sink:
         self._time_base = source.time_base
         self._matrix = SWSCALE[first.colours.matrix]
         self._film = film
+        self._num_frames = 0
         self._last = dict.fromkeys(source.tracks, LONG_AGO)  # when the last packet is decoded
         format_name = FORMATS[target.suffix.lower()]
         options = {}
@@ -88,6 +89,8 @@ class Sink:
         """Write what encoders still hold, and the index."""
         with self._explained():
             for packet in self._stream.encode(None):
+                if self._num_frames < 3:  # x265 says nothing, or anything, of when to decode these
+                    packet.dts = packet.pts
                 self._container.mux(packet)
             for track, stream in self._sounds.items():
                 if stream.codec_context.is_open:  # it encodes
@@ -154,6 +157,7 @@ class Sink:
         )
         picture.pts, picture.duration = frame.ticks, frame.duration
         picture.time_base = self._time_base
+        self._num_frames += 1
         for packet in self._stream.encode(picture):
             self._container.mux(packet)
 
