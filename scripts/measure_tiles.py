@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from impasto.images import load_image, resize_short_side, to_tensor
 from impasto.inference import Stylizer, stylizer
 from impasto.inference.statistics import Statistics
-from impasto.inference.tiling import Canvas, Region, exact_statistics, paint_tiles, sample
+from impasto.inference.tiling import Canvas, Region, cut, exact_statistics, paint_tiles, sample
 
 ROOT = Path(__file__).parent.parent
 
@@ -51,9 +51,6 @@ def compare(options: argparse.Namespace) -> None:
     network, tile_size = painter.network, options.tile_size
     photo = resize_short_side(load_image(options.photo), options.size)
     painted = torch.empty_like(photo)
-
-    def cut(images: Tensor, region: Region) -> Tensor:
-        return images[..., region.top : region.bottom, region.left : region.right]
 
     def write(region: Region, tile: Tensor) -> None:
         cut(painted, region).copy_(tile)

@@ -121,8 +121,7 @@ class GatedConv(nn.Module):
     Args:
         in_channels: Channels of the features.
         out_channels: Channels of the result.
-        kernel_size: Odd, in pixels; beyond the border its pixels are repeated.
-        stride: Of the convolution.
+        stride: Of the convolution, of 3x3; beyond the border its pixels are repeated.
         dilation: Distance of the kernel's weights, in pixels.
 
     Source:
@@ -134,7 +133,6 @@ class GatedConv(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int = 3,
         stride: int = 1,
         dilation: int = 1,
     ) -> None:
@@ -142,14 +140,14 @@ class GatedConv(nn.Module):
         self.convolution = nn.Conv2d(
             in_channels,
             2 * out_channels,  # what there is to say, then the gates
-            kernel_size,
+            kernel_size=3,
             stride=stride,
             dilation=dilation,
-            padding=dilation * (kernel_size // 2),
+            padding=dilation,
             padding_mode="replicate",
         )
         values, gates = self.convolution.weight.detach().chunk(2)
-        fan_in = in_channels * kernel_size**2
+        fan_in = in_channels * 3**2
         # The mean square of the sigmoid of a normal number is 0.293: the result's is 1.
         nn.init.normal_(values, std=1.85 / math.sqrt(fan_in))
         nn.init.normal_(gates, std=1 / math.sqrt(fan_in))
