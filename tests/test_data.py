@@ -1,6 +1,7 @@
 """Photos of a folder on their way into training: split, crops, damaged files, resumption."""
 
 import logging
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -458,3 +459,11 @@ def test_large_jpegs_are_reduced_while_they_are_decoded(
     monkeypatch.setattr(decoding, "MAX_DECODED_PIXELS", 400 * 300)
     crop = decoding.read_crop(tmp_path / "a.jpg", lambda width, height: (0, 0, height), 128)
     assert crop.shape == (3, 128, 128)
+
+
+def test_pipe_among_photos_is_passed_over(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    Image.new("RGB", (16, 16)).save(tmp_path / "b.png")
+    photos = [tmp_path / "a.png", tmp_path / "b.png"]
+    (skipped,) = crop_randomly(photos, 8, (1, 1), (0, 1, 0)).skipped
+    assert skipped == (str(photos[0]), "it is no file")

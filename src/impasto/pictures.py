@@ -59,9 +59,7 @@ def list_images(folder: str | Path) -> list[Path]:
     for parent, folders, names in os.walk(folder, onerror=_warn_of):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in names if not name.startswith(".")]
-    pictures = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
-    # Pipes and the like have nothing to say, and who reads them waits for ever.
-    return sorted(path for path in pictures if path.is_file() or not path.exists())
+    return sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def open_picture(

@@ -159,7 +159,11 @@ def shrink(photo: Photo, short_side: int) -> tuple[Image.Image, bool]:
 
 def _content(photo: Photo) -> Path | bytes | memoryview:
     """Of a file of its own its path: Pillow need not read all of it."""
-    return photo if isinstance(photo, Path) else photo.read_bytes()
+    if not isinstance(photo, Path):
+        return photo.read_bytes()
+    if photo.exists() and not photo.is_file():
+        raise ValueError("it is no file")  # opening a pipe would wait for ever
+    return photo
 
 
 def _open(content: Path | bytes | memoryview) -> Image.Image:
