@@ -265,7 +265,7 @@ def claim(job: Job, recipe: dict[str, Any], plan: Plan) -> None:
 
     Raises:
         OSError: If that cannot be read or written.
-        ValueError: If it was painted otherwise, or by something else.
+        ValueError: If it was painted otherwise, or by something else, or no word of it can be read.
     """
     place = job.paintings.url
     try:
@@ -278,9 +278,13 @@ def claim(job: Job, recipe: dict[str, Any], plan: Plan) -> None:
             ) from None
         job.paintings.write(RECIPE, json.dumps(recipe).encode())
         return
-    except ValueError:
-        former = {}
-    former = former if isinstance(former, dict) else {}
+    except (ValueError, RecursionError):
+        former = None
+    if not isinstance(former, dict):
+        raise ValueError(
+            f"{place}/{RECIPE} is damaged, and nothing else tells how the paintings there were "
+            f"made: give another folder, or empty this one."
+        )
     differing = [key for key, value in recipe.items() if former.get(key) != value]
     if differing:
         key = differing[0]

@@ -38,7 +38,7 @@ class Painting:
     @property
     def preview(self) -> Path:
         """What is there so far, as long as there is no more."""
-        return self.output.with_name(f"{self.output.stem}.preview.jpg")
+        return preview_path(self.output)
 
     @property
     def state(self) -> Path:
@@ -65,7 +65,10 @@ class Painting:
         kind = "saved state"
         header, tensors = read_container(self.state, kind, MAX_STATE_BYTES, STATE_VERSION)
         former = header.get("recipe")
-        former = former if isinstance(former, dict) else {}
+        if not isinstance(former, dict):
+            raise ValueError(
+                f"{self.state} is damaged: give another output=, or delete it to start anew."
+            )
         changed = [key for key, value in self.recipe.items() if former.get(key) != value]
         if changed:
             raise ValueError(
@@ -80,6 +83,11 @@ class Painting:
         save_picture(to_picture(self.optimization.image(), self.alpha), self.output)
         for path in (self.preview, self.state):
             path.unlink(missing_ok=True)
+
+
+def preview_path(output: Path) -> Path:
+    """Where a painting that goes to ``output`` is shown until it is finished."""
+    return output.with_name(f"{output.stem}.preview.jpg")
 
 
 class Journal:

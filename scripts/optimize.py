@@ -15,7 +15,7 @@ from omegaconf import MISSING
 from torch import Tensor
 from torch.nn import functional as F
 
-from easel import Interruption, Journal, Painting, work
+from easel import Interruption, Journal, Painting, preview_path, work
 from impasto.arguments import parse_arguments
 from impasto.download import is_url
 from impasto.features import LOSS_NETWORKS, Features, find_features, mixed
@@ -232,13 +232,18 @@ def place(options: Options) -> Path:
     """Where the painting goes.
 
     Raises:
-        ValueError: If that is the photo itself, or a picture of the style.
+        ValueError: If that, or its preview, is the photo itself or a picture of the style.
     """
     if options.output:
         output = Path(options.output).expanduser()
         given = [options.content, *(name for name, _ in parse_styles(options.style))]
-        if output.resolve() in [Path(name).expanduser().resolve() for name in given]:
-            raise ValueError(f"output={output} is an input itself: give the painting another name.")
+        inputs = [Path(name).expanduser().resolve() for name in given]
+        for written in (output, preview_path(output)):
+            if written.resolve() in inputs:
+                raise ValueError(
+                    f"output={output} would write over {written}, which is an input itself: give "
+                    f"the painting another name."
+                )
         return output
     content = Path(options.content).expanduser()
     names = "_".join(Path(name).stem for name, _ in parse_styles(options.style))
@@ -276,8 +281,7 @@ def main(argv: list[str]) -> int:
     try:
         return paint(options, painting)
     except OSError as error:
-        at_fault = error.filename or painting.output
-        return complain(f"Cannot write {at_fault}: {error.strerror or error}.", FAILED)
+        return complain(f"Cannot write {painting.output}: {error.strerror or error}.", FAILED)
     except (RuntimeError, MemoryError) as error:
         return complain(explain_failure(options.content, error), FAILED)
     except KeyboardInterrupt:
@@ -287,7 +291,14 @@ def main(argv: list[str]) -> int:
 def paint(options: Options, painting: Painting) -> int:
     """Paint until it is done or interrupted, and say how it went."""
     folder = None if options.runs == "off" else Path(options.runs, painting.output.stem)
-    journal = Journal(folder, painting.optimization.num_iterations)
+    try:
+        journal = Journal(folder, painting.optimization.num_iterations)
+    except OSError as error:
+        return complain(
+            f"Cannot write runs={options.runs}: {error.strerror or error}. Give another folder, or "
+            f"runs=off.",
+            FAILED,
+        )
     interruption = Interruption()
     started = time.monotonic()
     try:

@@ -135,7 +135,8 @@ def plan(cfg: DictConfig, shrinking: Shrinking, shard_size: int) -> list[Plan]:
     if "path" not in cfg or "Prepared" in cfg.source._target_:
         raise ValueError("Nothing to prepare: choose data=folder, coco, places or hub.")
     # Absolute: shards are told by the paths of their photos, however these are spelled.
-    paths = list_images(Path(cfg.path).expanduser().absolute())
+    folder = Path(cfg.path).expanduser()
+    paths = list_images(folder.resolve() if ".." in folder.parts else folder.absolute())
     if not paths:
         raise ValueError(f"No photos in {cfg.path}: a folder with picture files is needed.")
     return plan_paths(paths, shrinking, shard_size)

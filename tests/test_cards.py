@@ -103,7 +103,8 @@ def test_card_of_other_weights_is_refused(card: StyleCard) -> None:
 def test_card_must_have_all_layers_at_all_levels(lite: Lite, card: StyleCard) -> None:
     first, second = card.targets[32]
     gap = {name: gram for name, gram in second.items() if name != "relu2_1"}
-    with pytest.raises(ValueError, match="has 2 pyramid levels"):
+    has = ", ".join(name for name in first if name != "relu2_1")
+    with pytest.raises(ValueError, match=f"has 2 pyramid levels of {has}; asked for"):
         replace(card, targets={32: [first, gap]}).targets_for(lite, 32, LAYERS, 2)
     nothing = {**second, "relu2_1": torch.zeros_like(second["relu2_1"])}
     with pytest.raises(ValueError, match="statistics that are all zero"):

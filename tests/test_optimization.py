@@ -14,6 +14,7 @@ import evaluate_iterations
 import optimize
 from evaluate_iterations import build_loss, count_iterations, summarize, told
 from impasto.checkpoint import Header, save_checkpoint
+from impasto.container import write_container
 from impasto.features import find_features, mixed
 from impasto.images import open_picture, save_image
 from impasto.loss_networks import VGG, Lite
@@ -247,18 +248,48 @@ def test_several_styles_need_their_weights(text: str) -> None:
         optimize.parse_styles(text)
 
 
-@pytest.mark.parametrize("which", ["photo", "painting"])
+@pytest.mark.parametrize("which", ["photo", "painting", "shown"])
 def test_photo_and_painting_are_not_written_over(
     painting: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], which: str
 ) -> None:
-    photo = tmp_path / "photo.png"
+    photo = tmp_path / ("a.preview.jpg" if which == "shown" else "photo.png")
     before = painting.read_bytes()
     photo.write_bytes(before)
-    output = {"photo": photo, "painting": painting}[which]
-    given = [f"content={photo}", f"style={painting}", "size=32", "style_size=32", "steps=1"]
-    assert optimize.main([*given, f"output={output}"]) == 2
+    output = {"photo": photo, "painting": painting, "shown": tmp_path / "a.png"}[which]
+    given = [f"content={photo}", f"style={painting}", "size=64", "style_size=64", "steps=1"]
+    assert optimize.main([*given, "runs=off", f"output={output}"]) == 2
     assert "is an input itself" in capsys.readouterr().err
-    assert output.read_bytes() == before
+    assert photo.read_bytes() == painting.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("argument", "at_fault"),
+    [("runs={}/file/b", "runs={}/file/b"), ("output={}/folder.png", "{}/folder.png")],
+)
+def test_what_cannot_be_written_is_named(
+    painting: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    argument: str,
+    at_fault: str,
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.png").mkdir()
+    given = [f"content={painting}", "style=starry_night", "style_size=256", "size=64", "steps=1"]
+    given += [f"output={tmp_path}/a.png", "runs=off", argument.format(tmp_path)]
+    assert optimize.main(given) == 1
+    assert f"Cannot write {at_fault.format(tmp_path)}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", [[], None, "a"])
+def test_damaged_state_is_told(
+    painting: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], recipe: object
+) -> None:
+    state = tmp_path / "a.png.resume.safetensors"
+    write_container(state, {"level": torch.zeros(1)}, {"format_version": 1, "recipe": recipe})
+    given = [f"content={painting}", "style=starry_night", "style_size=256", "size=64"]
+    assert optimize.main([*given, f"output={tmp_path}/a.png"]) == 2
+    assert f"{state} is damaged: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -182,11 +183,23 @@ def test_a_second_run_does_nothing(folder: Path, tmp_path: Path, monkeypatch, ca
     assert "0 shards made, 3 kept, 2 files skipped" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in arguments[0].iterdir()} == before
     monkeypatch.chdir(folder.parent)
-    prepare(monkeypatch, tmp_path / "shards", "data=folder", f"data.path={folder.name}")
-    assert "0 shards made, 3 kept" in capsys.readouterr().out
+    for spelled in (folder.name, f"{folder.name}/../{folder.name}/."):
+        prepare(monkeypatch, tmp_path / "shards", "data=folder", f"data.path={spelled}")
+        assert "0 shards made, 3 kept" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("damaged", ["[", "[]", '{"shards": [1]}', '{"shards": {"a": {}}}'])
+DAMAGED = {
+    "cut off": "[",
+    "no shards": "[]",
+    "shards without a name": '{"planned": 3, "shards": [1]}',
+    "a letter each": '{"planned": 3, "shards": "abc"}',
+    "no number": '{"planned": Infinity, "shards": {}}',
+    "no plan": '{"shards": {"a": {}}}',
+    "deep": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED)
 def test_damaged_list_of_shards_is_made_again(
     folder: Path, tmp_path: Path, monkeypatch, capsys, damaged: str
 ) -> None:
@@ -197,6 +210,32 @@ def test_damaged_list_of_shards_is_made_again(
         PreparedPhotos(tmp_path / "shards")
     capsys.readouterr()
     prepare(monkeypatch, *arguments)
+    assert "3 shards made, 0 kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda entry: {},
+        list,
+        lambda entry: {**entry, "photos": "4"},
+        lambda entry: {**entry, "skipped": 1},
+        lambda entry: {**entry, "skipped": [["a.png"]]},
+    ],
+    ids=["empty", "list", "photos", "skipped", "no reason"],
+)
+def test_damaged_entry_is_not_believed(
+    folder: Path, tmp_path: Path, monkeypatch, capsys, damage: Callable[[dict], object]
+) -> None:
+    arguments = (tmp_path / "shards", "data=folder", f"data.path={folder}")
+    prepare(monkeypatch, *arguments)
+    manifest = tmp_path / "shards" / "shards.json"
+    content = json.loads(manifest.read_text())
+    shards = content["shards"]
+    shards["train-00001.arrow"] = damage(shards["train-00001.arrow"])
+    manifest.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert prepare(monkeypatch, *arguments) == 0
     assert "3 shards made, 0 kept" in capsys.readouterr().out
 
 

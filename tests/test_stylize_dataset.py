@@ -240,8 +240,12 @@ def test_another_recipe_is_refused(job: Job, painter: Callable[[Job], Painter]) 
     claim(job, {"quality": 95}, make_plan(job, 1))
     with pytest.raises(ValueError, match="was painted with quality 95, which is 90 now"):
         claim(job, {"quality": 90}, make_plan(job, 1))
-    job.paintings.write(".impasto.json", b"[]")
-    with pytest.raises(ValueError, match="was painted with quality None"):
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"[" * 100_000], ids=["0", "1", "2", "deep"])
+def test_damaged_recipe_is_told(job: Job, damaged: bytes) -> None:
+    job.paintings.write(".impasto.json", damaged)
+    with pytest.raises(ValueError, match=r"/\.impasto\.json is damaged, .* give another folder"):
         claim(job, {"quality": 90}, make_plan(job, 1))
 
 

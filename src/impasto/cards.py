@@ -93,10 +93,11 @@ class StyleCard:
         layers, wanted = list(layers), levels[:num_levels]
         missing = [layer for grams in wanted for layer in layers if layer not in grams]
         if missing or num_levels > len(levels):
+            complete = [layer for layer in levels[0] if all(layer in grams for grams in levels)]
             raise ValueError(
                 f"The style card of {self.name} has {len(levels)} pyramid levels of "
-                f"{', '.join(levels[0])}; asked for are {num_levels} of {', '.join(layers)}. "
-                f"Give the picture itself, style.image=PATH."
+                f"{', '.join(complete) or 'no layer'}; asked for are {num_levels} of "
+                f"{', '.join(layers)}. Give the picture itself, style.image=PATH."
             )
         if not all(grams[layer].any() for grams in wanted for layer in layers):
             raise ValueError(

@@ -24,6 +24,8 @@ from impasto.files import write_atomically
 # Photos: about 100 MB, raw 1 GB, and thirty files of them for a set of COCO's size.
 SHARD_SIZE = 4000
 
+_ENTRY = {"fingerprint": str, "photos": int, "bytes": int, "sha256": str, "skipped": list}
+
 log = logging.getLogger(__name__)
 
 
@@ -260,9 +262,9 @@ def _encode(photo: Photo, shrinking: Shrinking) -> bytes:
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
-        shards = dict(json.loads((folder / MANIFEST).read_text())["shards"])
-        if any(not {"fingerprint", "bytes", "sha256"} <= set(entry) for entry in shards.values()):
-            raise ValueError("entries that say nothing")
+        shards = json.loads((folder / MANIFEST).read_text())["shards"]
+        if not isinstance(shards, dict) or not all(map(_is_entry, shards.values())):
+            raise TypeError("no entries by name")
         return shards
     except FileNotFoundError:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -270,9 +272,18 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
                 f"{folder} holds other things than shards: give an empty folder, or one to be made."
             ) from None
         return {}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         log.warning("%s is damaged: all shards are made again.", folder / MANIFEST)
         return {}
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether it says of a shard what ``_make_shard`` does."""
+    if not isinstance(entry, dict):
+        return False
+    if any(not isinstance(entry.get(key), kind) for key, kind in _ENTRY.items()):
+        return False
+    return all(isinstance(file, list) and len(file) == 2 for file in entry["skipped"])
 
 
 def _write_manifest(folder: Path, shards: dict[str, Any], planned: int) -> None:

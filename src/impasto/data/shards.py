@@ -75,13 +75,15 @@ def open_shards(folder: Path, split: str) -> ArrowPhotos:
     """
     try:
         content = json.loads((folder / MANIFEST).read_text())
-        planned, shards = int(content["planned"]), list(content["shards"])
+        planned, shards = content["planned"], content["shards"]
+        if not isinstance(planned, int) or not isinstance(shards, dict):
+            raise TypeError("no number and no shards by name")
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"No shards in {folder}: make some, python scripts/prepare_data.py {folder} "
             f"data=folder data.path=..."
         ) from error
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(
             f"{folder / MANIFEST} is damaged: scripts/prepare_data.py, run again, makes it anew."
         ) from None

@@ -26,8 +26,8 @@ class ReconstructionLoss(nn.Module):
     counts three times as much as the rest of the hole, here ``ring_weight`` times.
 
     Args:
-        distance: ``l1`` or ``l2``, of every value; or ``log_l2``, the logarithm of every picture's
-            mean ``l2`` in units of ``FLOOR``, plus 1: a tenth less is worth as much wherever.
+        distance: ``l1`` or ``l2``, of every value; or ``log_l2``, ``log(mean / FLOOR + 1)`` of
+            every picture's mean ``l2``: a tenth less is worth as much wherever.
         hole_weight: Of the missing pixels in the total.
         known_weight: Of all others.
         ring_weight: Of those near the border, which count in their first part too.
