@@ -15,6 +15,7 @@ Figures = dict[str, Any]
 """By name, as JSON takes them."""
 
 ALL = "all"  # families
+BRUSH = "brush"  # strokes of all widths
 NUM_BANDS = 10
 CLASSICS = ("telea", "navier_stokes", "biharmonic")
 BEST, HARMONIC = "best", "harmonic"
@@ -35,7 +36,7 @@ class Group:
 
     Args:
         size: Of the photos, in pixels.
-        family: Of masks, or ``ALL``.
+        family: Of masks, ``BRUSH`` or ``ALL``.
         band: Number of the 10 % of the picture that are missing, 0 for the first; ``None`` for all.
         photos: Of every case, the number of its photo, shape ``(n,)``.
         shares: How much of it is missing, 0 to 1, shape ``(n,)``.
@@ -51,11 +52,14 @@ class Group:
 
 
 def group(outcomes: Sequence[Outcome]) -> list[Group]:
-    """By size: every family, all of them, and every band of hole area that occurs."""
+    """By size: every family, strokes of all widths, all families, and every band of hole area."""
     groups = []
     for size in dict.fromkeys(outcome.size for outcome in outcomes):
         same = [outcome for outcome in outcomes if outcome.size == size]
         groups += [_united([outcome], outcome.family) for outcome in same]
+        strokes = [outcome for outcome in same if outcome.family.startswith(f"{BRUSH}_")]
+        if len(strokes) > 1:
+            groups += [_united(strokes, BRUSH)]
         everything = _united(same, ALL)
         bands = band_of(everything.shares)
         groups += [everything]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fill_judging import MEASURES
-from fill_summary import ALL, BEST, COMPARED, HARMONIC, RATIO
+from fill_summary import ALL, BEST, BRUSH, COMPARED, HARMONIC, RATIO
 
 NOT_FILLED = "-"
 AGAINST = {
@@ -32,11 +32,12 @@ def tables(groups: Sequence[dict[str, Any]], methods: Sequence[str]) -> list[str
 
 
 def label(group: dict[str, Any]) -> str:
-    """Name a group: a family, all of them, or a band of hole area."""
+    """Name a group: a family, several, or a band of hole area."""
     if group["band"]:
         low, high = group["band"]
         return f"{low} to {high} % missing"
-    return "all families" if group["family"] == ALL else group["family"]
+    several = {BRUSH: "brush, all widths", ALL: "all families"}
+    return several.get(group["family"], group["family"])
 
 
 def _measure_table(

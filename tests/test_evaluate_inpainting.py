@@ -20,7 +20,7 @@ from fill_contest import Contest, Outcome, Photo, load_photos
 from fill_entrants import Entrant, classical_entrants, load_entrants
 from fill_judging import MAX_PSNR, MEASURES, FillJudge, relative_distances
 from fill_summary import NAMES, band_of, group, summarize
-from fill_tables import tables
+from fill_tables import label, tables
 from impasto.checkpoint import CheckpointError, Header, save_checkpoint
 from impasto.data.masks import FAMILIES, draw_mask
 from impasto.images import open_picture, save_image
@@ -293,6 +293,16 @@ def test_summary_by_hand() -> None:
     assert compared["telea"]["hole_psnr"]["mean"] == 4
     ratio = compared["harmonic"]["hole_perceptual"]
     assert (ratio["kind"], ratio["mean"], ratio["sure"]) == ("ratio", 1, False)
+
+
+def test_strokes_of_all_widths_are_summed_up_together() -> None:
+    widths = {"brush_thin": 2, "brush_medium": 4, "block": 7, "brush_thick": 9}
+    groups = group([outcome(family, [0.1], net=[level]) for family, level in widths.items()])
+    assert [cases.family for cases in groups] == [*widths, "brush", "all", "all"]
+    strokes = groups[len(widths)]
+    assert strokes.figures["net"][:, NAMES.index("hole_psnr")].tolist() == [2, 4, 9]
+    assert label({"band": None, "family": strokes.family}) == "brush, all widths"
+    assert "brush" not in [cases.family for cases in group([outcome("brush_thin", [0.1], net=[1])])]
 
 
 def test_tables_say_units_and_who_is_best() -> None:
