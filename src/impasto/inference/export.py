@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from impasto.checkpoint import Header
+from impasto.container import HEADER_KEY
 from impasto.networks import (
-    ChannelwiseContextEncoder,
-    ContextEncoder,
+    FILLERS,
     ContextEncoderPlus,
     MultiTransformerNet,
     TransformerNet,
@@ -30,9 +30,7 @@ from impasto.networks import (
 INPUT, MASKS = "photos", "masks"
 KNOBS = ("style", "stroke", "strength")
 OUTPUT, FILLED = "paintings", "filled"
-FILLERS = (ChannelwiseContextEncoder, ContextEncoder, ContextEncoderPlus)
 AXES = {0: "batch", 2: "height", 3: "width"}  # of any size from 1 up
-METADATA_KEY = "impasto"  # as in checkpoints
 EXTRA = ("onnx", "onnxruntime", "onnxscript")
 OPSET = 18  # what torch.onnx is written for; it converts to later ones
 TORCHVISION_LOGGER = "torch.onnx._internal.exporter._registration"
@@ -81,7 +79,7 @@ def export_onnx(network: nn.Module, header: Header, half: bool = False) -> bytes
     assert exported is not None
     model = exported.model_proto
     _tidy(model.graph, _free_axes(network))
-    model.metadata_props.add(key=METADATA_KEY, value=_to_json(header))
+    model.metadata_props.add(key=HEADER_KEY, value=_to_json(header))
     onnx.checker.check_model(model)
     return model.SerializeToString(deterministic=True)
 
@@ -99,7 +97,7 @@ def export_program(network: nn.Module, header: Header) -> bytes:
             the one size that the network takes.
     """
     file = io.BytesIO()
-    extra_files = {METADATA_KEY: _to_json(header)}
+    extra_files = {HEADER_KEY: _to_json(header)}
     program = _trace(_prepare(network))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of the machine that exports

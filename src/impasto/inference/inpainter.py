@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from impasto.checkpoint import CheckpointError, Header, load_checkpoint
+from impasto.container import HEADER_KEY
 from impasto.images import split_picture, to_tensor
 from impasto.inference.devices import choose_device, choose_dtype
 from impasto.inference.holes import (
@@ -31,16 +32,10 @@ from impasto.inference.holes import (
 from impasto.inference.levels import check_image, require_task, to_floats, to_type
 from impasto.inference.tiling import Region, cut
 from impasto.masks import to_mask
-from impasto.networks import (
-    ChannelwiseContextEncoder,
-    ContextEncoder,
-    ContextEncoderPlus,
-    prefill,
-)
+from impasto.networks import FILLERS, prefill
 
 Progress = Callable[[float], object]
 TASK = "inpainting"
-FILLERS = (ContextEncoder, ChannelwiseContextEncoder, ContextEncoderPlus)
 PLAIN_MODES = ("L", "LA", "RGB", "RGBA")  # filled as they are; others that Pillow has become RGB
 
 
@@ -100,7 +95,7 @@ class Inpainter:
         """
         try:
             with safe_open(path, framework="pt") as file:
-                return bool(json.loads(file.metadata()["impasto"])["task"] == TASK)
+                return bool(json.loads(file.metadata()[HEADER_KEY])["task"] == TASK)
         except (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError):
             return False
 

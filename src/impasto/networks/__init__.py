@@ -12,7 +12,11 @@ from impasto.networks.multi_transformer import MultiTransformerNet
 from impasto.networks.prefill import prefill
 from impasto.networks.transformer import TransformerNet
 
+FILLERS = (ContextEncoder, ChannelwiseContextEncoder, ContextEncoderPlus)
+"""Networks that fill holes: photos and masks to photos."""
+
 __all__ = [
+    "FILLERS",
     "ChannelwiseContextEncoder",
     "ChannelwiseLinear",
     "ContextDiscriminator",

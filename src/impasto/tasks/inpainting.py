@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -15,9 +14,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from impasto.compilation import compiled
 from impasto.losses import FillingLoss
 from impasto.metrics import MAX_PSNR, psnr, ssim
-from impasto.networks import channels_last, prefill
-from impasto.schedule import rate_at, refresh
+from impasto.networks import prefill
 from impasto.tasks.adversary import Adversary
+from impasto.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +24,7 @@ Batch = tuple[Tensor, Tensor]
 """Photos, RGB in [0, 1], (N, 3, H, W), and masks, 1 where a pixel is missing, (N, 1, H, W)."""
 
 
-class Inpainting(pl.LightningModule):
+class Inpainting(Task):
     """A network that fills holes, its loss, its adversary, and how both are optimised.
 
     Two networks learn in turn, so their steps are made by hand; ``trainer.max_steps`` counts
@@ -47,7 +46,6 @@ class Inpainting(pl.LightningModule):
         ValueError: If the schedule is unknown, or a number is out of range.
     """
 
-    strict_loading = False  # the loss network is not saved
     automatic_optimization = False
 
     def __init__(
@@ -63,10 +61,7 @@ class Inpainting(pl.LightningModule):
         gradient_clip: float | None = 1.0,
         compile: bool = False,
     ) -> None:
-        super().__init__()
-        rate_at(0, 1, warmup_steps, schedule)  # an unknown schedule fails here, not in training
-        if not learning_rate > 0:
-            raise ValueError(f"learning_rate must be above 0, got {learning_rate}.")
+        super().__init__(network, loss, learning_rate, warmup_steps, schedule)
         if not 0 <= ema_decay < 1:
             raise ValueError(f"ema_decay must be from 0 to below 1, got {ema_decay}.")
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
@@ -75,13 +70,8 @@ class Inpainting(pl.LightningModule):
             raise ValueError(
                 f"gradient_clip must be above 0, or null for none, got {gradient_clip}."
             )
-        self.network = channels_last(network)
-        self.loss = loss
         self.adversary = adversary
-        self.learning_rate = learning_rate
         self.betas = betas
-        self.warmup_steps = warmup_steps
-        self.schedule = schedule
         self.ema_decay = ema_decay
         self.gradient_clip = gradient_clip
         self.average = copy.deepcopy(network).requires_grad_(False) if ema_decay else None
@@ -142,18 +132,17 @@ class Inpainting(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam over the network, and over the discriminator; rates are set at every step."""
         optimizer = Adam(self.network.parameters(), self.learning_rate, self.betas)
-        optimizers = [_scheduled("network", optimizer, self._rate)]
+        optimizers = [_scheduled("network", optimizer, self.rate)]
         if self.adversary:
             weights, start = self.adversary.discriminator.parameters(), self.adversary.start
             optimizer = Adam(weights, self.adversary.learning_rate, self.betas)
-            rate = lambda step: self._rate(start + step)  # noqa: E731 - of its own steps
+            rate = lambda step: self.rate(start + step)  # noqa: E731 - of its own steps
             optimizers.append(_scheduled("discriminator", optimizer, rate))
         return tuple(optimizers)
 
     def on_train_start(self) -> None:
         """Go on at the rates that the settings ask for now; warn of a late adversary."""
-        for scheduler in self.trainer.lr_scheduler_configs:
-            refresh(scheduler.scheduler)
+        super().on_train_start()
         if self.adversary is None:
             return
         full = self.adversary.start + self.adversary.warmup_steps
@@ -169,14 +158,6 @@ class Inpainting(pl.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip gradients, after the callbacks have seen them as they are."""
         self._clip(self.network)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the loss network out."""
-        checkpoint["state_dict"] = {
-            name: weight
-            for name, weight in checkpoint["state_dict"].items()
-            if not name.startswith("loss.")
-        }
 
     def _fill(self, photos: Tensor, masks: Tensor) -> Tensor:
         return self.network(photos, masks).float()
@@ -223,9 +204,6 @@ class Inpainting(pl.LightningModule):
         )
         for kept, current in zip(self.average.buffers(), self.network.buffers(), strict=True):
             kept.copy_(current)
-
-    def _rate(self, step: int) -> float:
-        return rate_at(step, self.trainer.max_steps, self.warmup_steps, self.schedule)
 
 
 def _scheduled(

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -11,11 +10,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from impasto.compilation import compiled
 from impasto.losses import PerceptualLoss, TemporalLoss
-from impasto.networks import channels_last
-from impasto.schedule import rate_at, refresh
+from impasto.tasks.task import Task
 
 
-class Stylization(pl.LightningModule):
+class Stylization(Task):
     """A transformer network, its perceptual loss, and how it is optimised.
 
     Args:
@@ -36,9 +34,6 @@ class Stylization(pl.LightningModule):
             negative.
     """
 
-    # The loss network is not saved: it is frozen, and many times larger than what is trained.
-    strict_loading = False
-
     def __init__(
         self,
         network: nn.Module,
@@ -50,24 +45,11 @@ class Stylization(pl.LightningModule):
         compile: bool = False,
         temporal: TemporalLoss | None = None,
     ) -> None:
-        super().__init__()
-        rate_at(0, 1, warmup_steps, schedule)  # an unknown schedule fails here, not in training
-        if not learning_rate > 0:
-            raise ValueError(f"learning_rate must be above 0, got {learning_rate}.")
-        self.network = channels_last(network)
-        self.loss = loss
+        super().__init__(network, loss, learning_rate, warmup_steps, schedule)
         self.temporal = temporal
-        self.learning_rate = learning_rate
-        self.warmup_steps = warmup_steps
         self.input_noise = input_noise
-        self.schedule = schedule
         self._num_held_out = 0  # photos validated on so far, in one validation
         self.paint_and_compare = compiled(self._step) if compile else self._step
-
-    @property
-    def released(self) -> nn.Module:
-        """The network to use."""
-        return self.network
 
     def forward(self, photos: Tensor, knobs: Any) -> Tensor:
         """Paint photos: RGB in [0, 1], shape ``(N, 3, H, W)``, in and out, float32."""
@@ -92,11 +74,6 @@ class Stylization(pl.LightningModule):
         self.log_dict({f"train/{name}": part.detach() for name, part in parts.items()})
         return parts["total"]
 
-    def on_train_start(self) -> None:
-        """Go on at the rate that the settings ask for now."""
-        for scheduler in self.trainer.lr_scheduler_configs:
-            refresh(scheduler.scheduler)
-
     def on_validation_start(self) -> None:
         """Count held-out photos from the first one."""
         self._num_held_out = 0
@@ -117,18 +94,10 @@ class Stylization(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam over the network's weights, its rate set at every step."""
         optimizer = Adam(self.network.parameters(), lr=self.learning_rate)
-        scheduler = LambdaLR(optimizer, self._rate)
+        scheduler = LambdaLR(optimizer, self.rate)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
-
-    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
-        """Leave the loss network out."""
-        state = checkpoint["state_dict"]
-        assert isinstance(state, dict)
-        checkpoint["state_dict"] = {
-            name: weight for name, weight in state.items() if not name.startswith("loss.")
         }
 
     def _step(self, given: Tensor, photos: Tensor, knobs: Any) -> tuple[Tensor, dict[str, Tensor]]:
@@ -139,6 +108,3 @@ class Stylization(pl.LightningModule):
             parts["temporal"] = self.temporal(painted, self(moved.photos, knobs), moved)
             parts["total"] = parts["total"] + self.temporal.weight * parts["temporal"]
         return painted, parts
-
-    def _rate(self, step: int) -> float:
-        return rate_at(step, self.trainer.max_steps, self.warmup_steps, self.schedule)
