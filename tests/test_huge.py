@@ -11,8 +11,8 @@ from impasto import huge
 from impasto.checkpoint import Header, save_checkpoint
 from impasto.cli import main
 from impasto.inference import stylizer
-from impasto.inference import stylizer as stylizer_module
 from impasto.networks import TransformerNet
+from profiles import srgb, swapped
 
 pytest.importorskip("pyvips")
 ARGUMENTS = {"width": 4, "num_blocks": 1}
@@ -23,14 +23,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An own folder with a checkpoint, where pictures are huge from 3000 pixels on."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(huge, "MIN_PIXELS", 3000)
-    monkeypatch.setattr(stylizer_module, "MAX_UNTILED_PIXELS", 3000)
-    monkeypatch.setattr(stylizer_module, "TILE_SIZE", 32)
+    monkeypatch.setattr(stylizer, "MAX_UNTILED_PIXELS", 3000)
+    monkeypatch.setattr(stylizer, "TILE_SIZE", 32)
     header = Header("stylization", "TransformerNet", ARGUMENTS, ["night"])
     save_checkpoint(Path("night.safetensors"), TransformerNet(**ARGUMENTS), header)
 
 
 def draw(path: str, mode: str = "RGB", width: int = 90, height: int = 70, **save: object) -> None:
-    coarse = np.random.default_rng(0).integers(0, 256, (7, 9, len(mode)), np.uint8)
+    coarse = np.random.default_rng(0).integers(0, 256, (7, 9, len(mode)), np.uint8).squeeze()
     Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(path, **save)
 
 
@@ -75,6 +75,19 @@ def test_colours_are_those_of_the_picture_in_memory(
     )
     assert np.abs(painted - expected).max() <= 1
     assert np.abs(painted - plain).mean() > 5
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+@pytest.mark.parametrize("profile", [swapped("r", "b"), srgb(), b"nonsense"])
+def test_profile_changes_what_it_changes_in_memory(
+    monkeypatch: pytest.MonkeyPatch, mode: str, profile: bytes
+) -> None:
+    draw("photo.png", mode, icc_profile=profile)
+    assert infer("photo.png", "painted.png", "colors=photo") == 0
+    painted = np.asarray(Image.open("painted.png")).astype(int)
+    monkeypatch.setattr(huge, "MIN_PIXELS", 10**9)
+    assert infer("photo.png", "expected.png", "colors=photo") == 0
+    assert np.abs(painted - np.asarray(Image.open("expected.png"))).mean() < 0.5
 
 
 def test_opacity_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,31 +176,21 @@ def test_without_the_library_pillow_reads_it(monkeypatch: pytest.MonkeyPatch) ->
     assert infer("photo.png", "painted.webp") == 0
 
 
-@pytest.fixture
-def huge_here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(huge, "MIN_PIXELS", 3000)
-    monkeypatch.setattr(stylizer, "MAX_UNTILED_PIXELS", 3000)
-    monkeypatch.setattr(stylizer, "TILE_SIZE", 32)
-    header = Header("stylization", "TransformerNet", ARGUMENTS, ["night"])
-    save_checkpoint(Path("night.safetensors"), TransformerNet(**ARGUMENTS), header)
-
-
-def test_quality_of_huge_pictures_matters(huge_here: None) -> None:
+def test_quality_of_huge_pictures_matters() -> None:
     draw("photo.png")
     for quality in (10, 95):
         assert infer("photo.png", f"{quality}.jpg", f"quality={quality}") == 0
     assert Path("95.jpg").stat().st_size > 2 * Path("10.jpg").stat().st_size
 
 
-def draw_half_transparent(path, hidden):
+def draw_half_transparent(path: str, hidden: tuple[int, int, int]) -> None:
     levels = np.zeros((70, 90, 4), np.uint8)
     levels[:, :45] = (*hidden, 0)
     levels[:, 45:] = (90, 120, 150, 255)
     Image.fromarray(levels).save(path)
 
 
-def test_what_transparency_hides_of_a_huge_picture_does_not_matter(huge_here: None) -> None:
+def test_what_transparency_hides_of_a_huge_picture_does_not_matter() -> None:
     paintings = []
     for hidden in ((0, 0, 0), (255, 0, 255)):
         draw_half_transparent("photo.png", hidden)
@@ -196,7 +199,24 @@ def test_what_transparency_hides_of_a_huge_picture_does_not_matter(huge_here: No
     assert np.array_equal(*paintings)
 
 
-def test_transparent_huge_picture_lies_on_white_in_a_jpeg(huge_here: None) -> None:
+def test_what_transparency_hides_is_the_mean_of_what_it_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draw_half_transparent("photo.png", (255, 0, 255))
+    assert infer("photo.png", "painted.png") == 0
+    painted = np.asarray(Image.open("painted.png")).astype(int)
+    expected = np.asarray(paint_in_memory(monkeypatch, "photo.png"))
+    assert np.abs(painted - expected).max() <= 1
+
+
+def test_opacity_of_one_everywhere_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGBA", (90, 70), (9, 99, 199, 255)).save("photo.png")
+    assert infer("photo.png", "painted.png") == 0
+    with Image.open("painted.png") as painted, paint_in_memory(monkeypatch, "photo.png") as other:
+        assert painted.mode == other.mode == "RGB"
+
+
+def test_transparent_huge_picture_lies_on_white_in_a_jpeg() -> None:
     draw_half_transparent("photo.png", (0, 0, 0))
     assert infer("photo.png", "painted.jpg") == 0
     assert np.asarray(Image.open("painted.jpg"))[:, :30].min() > 250

@@ -20,6 +20,7 @@ from impasto import cli
 from impasto.cli import main
 from impasto.images import split_alpha, to_picture
 from impasto.manifest import MANIFEST_NAME
+from profiles import swapped
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)]  # of the corners, row by row
 ORIENTATION = 0x0112
@@ -266,15 +267,10 @@ def test_thin_picture(size: tuple[int, int]) -> None:
 
 
 def test_profile_of_another_space() -> None:
-    # Red and green exchanged: sRGB's own profile, renamed, with two tags swapped.
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")
-    profile[red : red + 4], profile[green : green + 4] = b"gXYZ", b"rXYZ"
-    renamed = bytes(profile).replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be"))
-    corners().save("photo.png", icc_profile=renamed)
+    corners().save("photo.png", icc_profile=swapped("r", "g"))
     painted = paint()
-    swapped = [(0, 255, 0), (255, 0, 0), (0, 0, 255), (255, 255, 0)]
-    for place, colour in zip([(9, 9), (40, 9), (9, 25), (40, 25)], swapped, strict=True):
+    colours = [(0, 255, 0), (255, 0, 0), (0, 0, 255), (255, 255, 0)]
+    for place, colour in zip([(9, 9), (40, 9), (9, 25), (40, 25)], colours, strict=True):
         assert np.abs(np.subtract(painted.getpixel(place), colour)).max() < 12
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import Image
 
 from impasto import files
 from impasto.images import (
@@ -23,6 +23,7 @@ from impasto.images import (
     save_image,
     save_picture,
 )
+from profiles import srgb, swapped
 
 ORIENTATION = 0x0112  # the EXIF tag
 
@@ -230,7 +231,7 @@ def test_deep_grey_is_from_black_to_white(
 
 
 def test_profile_that_only_calls_itself_srgb_is_applied(tmp_path: Path) -> None:
-    content = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    content = bytearray(srgb())
     curves = content.index(b"para")  # of all three colours; a gamma of 1 in place of sRGB's
     content[curves + 8 : curves + 10] = (0).to_bytes(2)
     content[curves + 12 : curves + 16] = (1 << 16).to_bytes(4)
@@ -258,14 +259,9 @@ def test_folder_that_cannot_be_looked_into_is_told(
 
 
 def test_colour_profile_is_applied(tmp_path: Path) -> None:
-    # A profile with red and blue exchanged, so that the effect cannot be missed.
-    content = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    red, blue = content.index(b"rXYZ"), content.index(b"bXYZ")
-    content[red : red + 4], content[blue : blue + 4] = b"bXYZ", b"rXYZ"
-    content = content.replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be"))
     path = tmp_path / "photo.png"
     red_picture = Image.new("RGBA", (4, 4), (255, 0, 0, 128))
-    red_picture.save(path, icc_profile=bytes(content))
+    red_picture.save(path, icc_profile=swapped("r", "b"))
 
     picture = open_picture(path)
 
@@ -277,9 +273,7 @@ def test_colour_profile_is_applied(tmp_path: Path) -> None:
     assert "icc_profile" not in picture.info
 
 
-@pytest.mark.parametrize(
-    "profile", [b"nonsense", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()]
-)
+@pytest.mark.parametrize("profile", [b"nonsense", srgb()])
 def test_damaged_or_srgb_profile_changes_nothing(tmp_path: Path, profile: bytes) -> None:
     path = tmp_path / "photo.png"
     random_picture().save(path, icc_profile=profile)

@@ -22,7 +22,8 @@ MIN_PIXELS = 2**26  # with more of them, Pillow takes half a gigabyte for photo 
 LOADERS = {"JPEG": "jpegload", "PNG": "pngload", "TIFF": "tiffload"}
 SUFFIXES = {".jpeg", ".jpg", ".png", ".tif", ".tiff"}
 STRANGE_MODES = {"F", "I", "LAB", "YCbCr"}  # of which libvips and Pillow make other colours
-MID_GREY = 128  # stands for what cannot be seen
+OPAQUE, MID_GREY = 255, 128
+SUM = 2  # its column in what libvips calls statistics
 
 
 def is_huge(path: Path, max_pixels: int) -> bool:
@@ -106,7 +107,15 @@ def _open(source: Path) -> "tuple[VipsImage, VipsImage | None]":
     if image.bands < 4 or not has_alpha:
         return image[:3], None
     rgb, alpha = image[:3], image[3]
-    return (alpha == 0).ifthenelse([MID_GREY] * 3, rgb), alpha
+    if alpha.min() == OPAQUE:
+        return rgb, None
+    return (alpha == 0).ifthenelse(_visible_mean(rgb, alpha), rgb), alpha
+
+
+def _visible_mean(rgb: "VipsImage", alpha: "VipsImage") -> list[int]:
+    """What stands for what cannot be seen, as in ``split_picture``: one more look at the file."""
+    _, *sums, weight = (rgb * alpha).bandjoin(alpha).stats().numpy()[:, SUM]  # first, of all bands
+    return [round(float(total / weight)) if weight else MID_GREY for total in sums]
 
 
 def _canvas(rgb: "VipsImage", pixels: BinaryIO, device: torch.device) -> Canvas:
