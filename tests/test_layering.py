@@ -49,6 +49,7 @@ OURS = {
     },
     "inference": {
         "checkpoint",
+        "container",
         "images",
         "interrupts",
         "masks",
