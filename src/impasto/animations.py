@@ -96,8 +96,6 @@ def save_animation(animation: Animation, path: Path, quality: int = DEFAULT_QUAL
         frames = [_all_or_nothing(frame) for frame in frames] if has_alpha else frames
         durations = [min(duration, _LONGEST_IN_GIF) for duration in durations]
         arguments["disposal"] = 2 if has_alpha else 0  # 2: clear what the next frame leaves open
-    if format_name == "WEBP" and has_alpha:
-        arguments["kmax"] = 1  # whole frames only; of others Pillow 13 loses the opacity
     if format_name != "PNG":  # which knows fractions
         durations = [round(duration) for duration in durations]
     if loops is not None or format_name != "GIF":
