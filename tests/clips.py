@@ -64,6 +64,7 @@ def make_clip(
     colours: tuple[int, int] = (5, 1),
     transfer: int = 2,
     offset: int = 0,
+    hold: int | None = None,
 ) -> Path:
     matrix, colour_range = colours
     with av.open(str(path), "w", options={"output_ts_offset": str(offset)}) as clip:
@@ -86,7 +87,10 @@ def make_clip(
             clip.mux(stream.encode(frame))
             if track is not None:
                 clip.mux(track.encode(sine(index)))
-        clip.mux(stream.encode(None))
+        held_back = stream.encode(None)
+        if hold is not None:  # ticks that the last frame is shown
+            held_back[-1].duration = hold
+        clip.mux(held_back)
         if track is not None:
             clip.mux(track.encode(None))
     return path

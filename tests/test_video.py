@@ -27,6 +27,7 @@ from clips import (
 )
 from impasto.inference.transfer import bring, fetch, moment, seconds_between
 from impasto.inference.video import CODECS, SAVED_VIDEO_SUFFIXES
+from impasto.inference.video.codecs import ENCODERS
 from impasto.inference.video.colours import Colours
 
 av = pytest.importorskip("av")
@@ -69,6 +70,18 @@ def test_irregular_times_are_kept(tmp_path: Path, suffix: str) -> None:
     target = tmp_path / f"painted{suffix}"
     paint(clip, target)
     assert times_of(target) == times_of(clip) == [tick * TICK for tick in ticks]
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"),
+    [(codec, suffix) for codec in ENCODERS for suffix in sorted(ENCODERS[codec].suffixes)],
+)
+def test_last_frame_is_shown_as_long(tmp_path: Path, codec: str, suffix: str) -> None:
+    second = round(1 / TICK)
+    clip = make_clip(tmp_path / "clip.mp4", sound=None, pixels="yuv420p", hold=second)
+    target = tmp_path / f"painted{suffix}"
+    paint(clip, target, codec=codec)
+    assert duration_of(target) == pytest.approx(STEADY[-1] * TICK + 1, abs=0.025)
 
 
 def test_irregular_times_in_matroska_are_kept_to_the_millisecond(tmp_path: Path) -> None:

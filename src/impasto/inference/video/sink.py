@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import av
-from av.codec.context import Flags
 from av.video.stream import VideoStream
 
 from impasto.inference.video.codecs import ENCODERS, FORMATS, choose_codec, encoder_options
@@ -59,10 +58,13 @@ class Sink:
         self._matrix = SWSCALE[first.colours.matrix]
         self._film = film
         self._num_frames = 0
+        self._durations: dict[int | None, int] = {}  # by time, of frames that are in the encoder
+        self._last_duration = 0
         self._last = dict.fromkeys(source.tracks, LONG_AGO)  # when the last packet is decoded
         format_name = FORMATS[target.suffix.lower()]
         options = {}
-        if format_name in ("mp4", "mov"):
+        self._is_mp4 = format_name in ("mp4", "mov")
+        if self._is_mp4:
             # The index first, so that a browser can start before it has all; and the start of
             # each stream in units fine enough for it, which by default are milliseconds.
             ticks = self._time_base.denominator
@@ -88,10 +90,14 @@ class Sink:
     def complete(self) -> None:
         """Write what encoders still hold, and the index."""
         with self._explained():
-            for packet in self._stream.encode(None):
+            packets = self._stream.encode(None)
+            if packets and self._is_mp4:
+                # MP4 ends when the frame that is decoded last does, which may not be the last one.
+                self._durations[packets[-1].pts] = self._last_duration
+            for packet in packets:
                 if self._num_frames < 3:  # x265 says nothing, or anything, of when to decode these
                     packet.dts = packet.pts
-                self._container.mux(packet)
+                self._mux_frame(packet)
             for track, stream in self._sounds.items():
                 if stream.codec_context.is_open:  # it encodes
                     self._write_sound(Sound(track, None), stream)
@@ -125,7 +131,6 @@ class Sink:
         stream.width, stream.height = width, height
         stream.pix_fmt = encoder.odd_pixels if width % 2 or height % 2 else encoder.pixels
         stream.time_base = stream.codec_context.time_base = self._time_base
-        stream.codec_context.flags |= Flags.frame_duration
         stream.codec_context.sample_aspect_ratio = first.aspect
         stream.color_range = 1  # limited, which all players know
         stream.colorspace = first.colours.matrix
@@ -158,8 +163,14 @@ class Sink:
         picture.pts, picture.duration = frame.ticks, frame.duration
         picture.time_base = self._time_base
         self._num_frames += 1
+        self._durations[frame.ticks] = self._last_duration = frame.duration
         for packet in self._stream.encode(picture):
-            self._container.mux(packet)
+            self._mux_frame(packet)
+
+    def _mux_frame(self, packet: "av.Packet[Any]") -> None:
+        # x265 and SVT-AV1 do not pass durations on; the last one is told by nothing else.
+        packet.duration = self._durations.pop(packet.pts, packet.duration)
+        self._container.mux(packet)
 
     def _write_sound(self, sound: Sound, stream: Any) -> None:
         is_copied = isinstance(sound.piece, av.Packet)
