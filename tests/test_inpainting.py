@@ -420,3 +420,14 @@ def test_positions_count_by_their_share_of_the_hole() -> None:
     expected = (0.25 * 0.125**2 + 1 * 0.5**2) / (0.25 + 1)
     found = loss(filled, images, masks)["perceptual"]
     assert found.item() == pytest.approx(np.log1p(expected / FLOOR), rel=1e-5)
+
+
+def test_layers_count_by_their_weights() -> None:
+    def network(images, layers):
+        return {"near": images, "far": images - 0.5}
+
+    images, masks = torch.ones(1, 3, 4, 4), torch.ones(1, 1, 4, 4)
+    loss = FillingLoss(ReconstructionLoss(), network, {"near": 3, "far": 1}, perceptual_weight=1)
+    found = loss(images - 0.2, images, masks)["perceptual"]
+    expected = 0.75 * 0.2**2 + 0.25 * (0.2 / 0.5) ** 2
+    assert found.item() == pytest.approx(np.log1p(expected / FLOOR), rel=1e-5)
