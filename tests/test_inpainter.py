@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -409,16 +409,63 @@ def test_large_holes_are_the_middle_half_of_their_window() -> None:
     )
 
 
-def test_tiles_fade_into_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holes, "REACH", 6)
-    monkeypatch.setattr(holes, "TILE_SIZE", 24)
+def test_tiles_fade_into_each_other() -> None:
     greys = iter(torch.linspace(0, 1, 16))
     filled = holes._fill_tiles(
         lambda photo, missing: torch.full_like(photo, float(next(greys))),
         torch.zeros(1, 3, 40, 90),
         torch.ones(1, 1, 40, 90, dtype=torch.bool),
+        tile_size=24,
+        reach=6,
     )
     assert filled.diff(dim=3).abs().max() < 0.02  # a fifteenth, over 12 pixels
+
+
+def test_scratches_are_what_is_narrow() -> None:
+    picture = Image.new("L", (300, 200))
+    canvas = ImageDraw.Draw(picture)
+    canvas.line((10, 10, 290, 60), fill=255, width=4)
+    canvas.ellipse((100, 80, 180, 160), fill=255)
+    canvas.rectangle((220, 100, 260, 140), fill=255)
+    missing = torch.from_numpy(np.array(picture) > 0)[None, None]
+    scratches = holes.find_scratches(missing)
+    assert torch.equal(scratches[..., :70, :], missing[..., :70, :])
+    assert not scratches[..., 70:, :].any()
+    missing[..., 118:121, 180:220] = True  # from one wide hole to the other
+    found = holes.find_scratches(missing)[0, 0, 70:]
+    assert found.any()
+    assert torch.equal(found.nonzero().amin(0), torch.tensor([118 - 70, 181 + holes.SCRATCH_WIDTH]))
+
+
+def test_width_of_a_scratch() -> None:
+    missing = torch.zeros(1, 1, 40, 60, dtype=torch.bool)
+    missing[..., 5 : 5 + holes.SCRATCH_WIDTH, :] = True
+    assert torch.equal(holes.find_scratches(missing), missing)
+    missing[..., 5 : 5 + holes.SCRATCH_WIDTH + 1, :] = True
+    assert not holes.find_scratches(missing).any()
+
+
+def test_scratches_in_a_large_photo_are_filled_at_twice_the_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Here the network tells what it is shown: white, and grey where that is enlarged."""
+    inpainter, enlarged = Inpainter(ContextEncoderPlus(width=2), HEADER, "cpu", "fp32"), []
+
+    def run(photos: Tensor, masks: Tensor) -> Tensor:
+        pairs = masks[..., : len(masks[0, 0]) // 2 * 2, :].unflatten(2, (-1, 2))
+        is_enlarged = bool((pairs[..., 0, :] == pairs[..., 1, :]).all())
+        enlarged.extend([tuple(photos.shape[2:])] * is_enlarged)
+        return torch.where(masks > 0, 0.5 if is_enlarged else 1.0, photos)
+
+    monkeypatch.setattr(inpainter, "_run", run)
+    photo, mask = torch.zeros(1, 3, 400, 500), torch.zeros(1, 1, 400, 500)
+    mask[..., 101:104, :] = mask[..., 201:262, 301:362] = 1
+    filled = inpainter(photo, mask)[0, 0]
+    assert filled[102].min() > 0.4
+    assert filled[102].max() < 0.75
+    assert filled[210, 305] == 1
+    assert set(enlarged) <= {(70, side) for side in range(150, 200)}
+    assert is_kept(filled[None, None].expand(1, 3, -1, -1), photo, mask)
 
 
 class Seeing(ContextEncoder):

@@ -4,11 +4,13 @@ Small ones are filled twice: as they are, and enlarged for the detail. In larger
 holes gets a window with as much context as the network was trained on. A window that is too large
 is filled at half its size first, and so on down; at each size the network then paints anew what
 lies within ``REACH`` pixels of the known, where detail is to be continued. Deeper inside, where
-nobody can know the detail, the smaller copy's fill is enlarged smoothly.
+nobody can know the detail, the smaller copy's fill is enlarged smoothly. Scratches are filled once
+more, enlarged, as all holes of small pictures are.
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise, product
 
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from impasto.inference.tiling import Region, cut
+from impasto.masks import dilate_mask
 
 Fill = Callable[[Tensor, Tensor], Tensor]
 """Maps photos in [0, 1], ``(N, 3, H, W)``, and masks, ``(N, 1, H, W)``, to photos without holes."""
@@ -33,6 +36,9 @@ LEAST_CELL = 16  # pixels
 # Pixels. Networks that are trained for accuracy have little detail to give farther from the border.
 REACH = 32
 TILE_SIZE = 512  # pixels a side, to which REACH is added all around
+SCRATCH_WIDTH = 6  # pixels, at most
+# Likewise, but small: what is enlarged takes time. Twice the reach gains 0.01 dB.
+SCRATCH_TILE_SIZE, SCRATCH_REACH = 64, 16
 
 
 def fill_small(fill: Fill, photos: Tensor, missing: Tensor) -> Tensor:
@@ -70,7 +76,7 @@ def _refine(fill: Fill, filled: Tensor, missing: Tensor) -> Tensor:
 
 
 def fill_large(fill: Fill, photo: Tensor, missing: Tensor) -> Tensor:
-    """Fill a window, the inside of large holes at a smaller size.
+    """Fill a window, the inside of large holes at a smaller size, and scratches again at a larger.
 
     Args:
         fill: The network.
@@ -80,8 +86,35 @@ def fill_large(fill: Fill, photo: Tensor, missing: Tensor) -> Tensor:
     Returns:
         The photo without holes, of the same shape.
     """
+    filled = _fill_by_halves(fill, photo.masked_fill(missing, 0), missing)
+    scratches = find_scratches(missing)
+    if not scratches.any():
+        return filled
+    refined = _fill_tiles(
+        partial(_refine, fill), filled, scratches, SCRATCH_TILE_SIZE, SCRATCH_REACH
+    )
+    return torch.where(scratches, refined, filled)
+
+
+def find_scratches(missing: Tensor) -> Tensor:
+    """Find holes, and arms of holes, that are at most ``SCRATCH_WIDTH`` pixels wide.
+
+    Args:
+        missing: True where a pixel is missing, shape ``(N, 1, H, W)``.
+
+    Returns:
+        True where a scratch is, of the same shape.
+    """
+    margin = SCRATCH_WIDTH // 2  # of a square that no scratch holds
+    middles = 1 - dilate_mask((~missing).float(), margin)
+    # Squares do not fill the corners of wider holes, which are none all the same.
+    wider = dilate_mask(middles, margin + SCRATCH_WIDTH)
+    return missing & (wider == 0)
+
+
+def _fill_by_halves(fill: Fill, photo: Tensor, missing: Tensor) -> Tensor:
+    """Fill a window that is black in the holes, the inside of large ones at half its size."""
     height, width = photo.shape[-2:]
-    photo = photo.masked_fill(missing, 0)
     if fits(height, width):
         return fill(photo, missing.float())
     share = detail_share(missing)
@@ -92,7 +125,7 @@ def fill_large(fill: Fill, photo: Tensor, missing: Tensor) -> Tensor:
         inside = _fill_coarsely(fill, cut(photo, window), cut(missing, window))
         cut(guess, box).copy_(cut(inside, relative(box, window)))
     guess = torch.where(deep, guess, photo)
-    detail = _fill_tiles(fill, guess, missing & (share > 0))
+    detail = _fill_tiles(fill, guess, missing & (share > 0), TILE_SIZE, REACH)
     return torch.where(missing, torch.lerp(guess, detail, share), photo)
 
 
@@ -101,7 +134,7 @@ def _fill_coarsely(fill: Fill, photo: Tensor, missing: Tensor) -> Tensor:
     height, width = photo.shape[-2:]
     if fits(height, width):
         return fill(photo, missing.float())
-    coarse = fill_large(fill, *halve(photo, missing))
+    coarse = _fill_by_halves(fill, *halve(photo, missing))
     return F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
 
 
@@ -261,7 +294,7 @@ def _tighten(box: Region, missing: Tensor) -> Region:
     )
 
 
-def _fill_tiles(fill: Fill, photo: Tensor, missing: Tensor) -> Tensor:
+def _fill_tiles(fill: Fill, photo: Tensor, missing: Tensor, tile_size: int, reach: int) -> Tensor:
     """Fill at full size, in tiles that overlap and fade into each other; only the holes count.
 
     A tile reaches so far that every missing pixel in its core has something known within it.
@@ -269,33 +302,34 @@ def _fill_tiles(fill: Fill, photo: Tensor, missing: Tensor) -> Tensor:
     height, width = photo.shape[-2:]
     around = _tighten(Region(0, 0, height, width), missing)
     filled, total = torch.zeros_like(photo), torch.zeros_like(photo[:, :1])
-    rows, columns = _pieces(around.top, around.bottom), _pieces(around.left, around.right)
+    rows = _pieces(around.top, around.bottom, tile_size)
+    columns = _pieces(around.left, around.right, tile_size)
     for (top, bottom), (left, right) in product(rows, columns):
         core = Region(top, left, bottom, right)
         if not cut(missing, core).any():
             continue
-        tile = clipped(_extended(core, REACH, REACH), height, width)
-        down = _fading(tile.top, tile.bottom, top > around.top, bottom < around.bottom)
-        across = _fading(tile.left, tile.right, left > around.left, right < around.right)
+        tile = clipped(_extended(core, reach, reach), height, width)
+        down = _fading(tile.top, tile.bottom, top > around.top, bottom < around.bottom, reach)
+        across = _fading(tile.left, tile.right, left > around.left, right < around.right, reach)
         weights = (down[:, None] * across).to(photo.device)
         cut(filled, tile).add_(fill(cut(photo, tile), cut(missing, tile).float()) * weights)
         cut(total, tile).add_(weights)
     return filled / total.clamp_min(1e-6)
 
 
-def _pieces(start: int, stop: int) -> list[tuple[int, int]]:
-    """Cut a stretch into equal pieces of at most TILE_SIZE."""
-    count = -(-(stop - start) // TILE_SIZE)
+def _pieces(start: int, stop: int, longest: int) -> list[tuple[int, int]]:
+    """Cut a stretch into pieces of equal length."""
+    count = -(-(stop - start) // longest)
     bounds = [start + (stop - start) * index // count for index in range(count + 1)]
     return list(pairwise(bounds))
 
 
-def _fading(start: int, stop: int, fades_in: bool, fades_out: bool) -> Tensor:
+def _fading(start: int, stop: int, fades_in: bool, fades_out: bool, reach: int) -> Tensor:
     """Weights from start to stop: 1, but rising or falling evenly where tiles overlap."""
     positions = torch.arange(stop - start) + 0.5
     weights = torch.ones(stop - start)
     if fades_in:
-        weights = (positions / (2 * REACH)).clamp_max(1)
+        weights = (positions / (2 * reach)).clamp_max(1)
     if fades_out:
-        weights = weights * (positions.flip(0) / (2 * REACH)).clamp_max(1)
+        weights = weights * (positions.flip(0) / (2 * reach)).clamp_max(1)
     return weights
